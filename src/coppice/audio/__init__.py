@@ -1,0 +1,1 @@
+"""Sound to features: decoding, windows, mel filterbanks, log-mel front ends."""

@@ -1,0 +1,1 @@
+"""Parameters, MACs, bytes, latency and memory, each with its convention."""

@@ -1,0 +1,1 @@
+"""What every room needs: the error class, seeds, files that appear whole, units, progress."""

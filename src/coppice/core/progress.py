@@ -1,0 +1,54 @@
+"""Progress of long work, on standard error, so that standard output stays for results."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Advance = Callable[[int, str], None]
+
+console = Console(stderr=True, highlight=False)
+
+
+def say(message: str) -> None:
+    """Print one line about what is going on, on standard error."""
+    console.print(message, markup=False)
+
+
+@contextmanager
+def progress_bar(description: str, total: int) -> Iterator[Advance]:
+    """Show a bar while the block runs.
+
+    Parameters
+    ----------
+    description : str
+        What is being done, such as ``"log-mel"``.
+    total : int
+        How many steps there are.
+
+    Yields
+    ------
+    callable
+        ``advance(steps, note)``: moves the bar and replaces the note behind it.
+
+    Examples
+    --------
+    >>> with progress_bar("counting", 3) as advance:
+    ...     for number in range(3):
+    ...         advance(1, f"at {number}")
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, transient=not console.is_terminal) as bar:
+        task = bar.add_task(description, total=total, note="")
+
+        def advance(steps: int, note: str = "") -> None:
+            bar.update(task, advance=steps, note=note)
+
+        yield advance

@@ -1,0 +1,1 @@
+"""One file per published way to rank the filters of a layer."""

@@ -1,0 +1,1 @@
+"""Clips: tables of labelled audio, their splits, and the store of their features."""

@@ -1,0 +1,1 @@
+"""Accuracy, log-loss, confusion and their intervals, from posteriors."""

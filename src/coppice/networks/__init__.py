@@ -1,0 +1,1 @@
+"""Architectures, the classifier that wraps one, and the checkpoint that stores it."""

@@ -1,0 +1,1 @@
+"""Channel tracing, plans, surgery and schedules."""

@@ -1,0 +1,1 @@
+"""Smaller number formats for what is left."""

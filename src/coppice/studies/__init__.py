@@ -1,0 +1,1 @@
+"""Many runs: cross-validation over folds and seeds."""

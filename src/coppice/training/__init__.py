@@ -1,0 +1,1 @@
+"""Fitting and fine-tuning with Lightning."""
