@@ -1,0 +1,192 @@
+"""One safetensors file holds a classifier: tensors, and a versioned JSON in the header. No pickle."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from coppice.audio.front_end import FrontEnd
+from coppice.core.errors import CoppiceError
+from coppice.core.files import plain_os_errors, whole_file
+from coppice.networks.classifier import Classifier
+from coppice.networks.registry import build_network, network_identity
+from coppice.networks.shapes import grouped_layers, take_shapes_
+
+VERSION = 1
+_KEY = "coppice"
+_STORED = {"float32": torch.float32, "float16": torch.float16}
+
+
+def save(classifier: Classifier, path: str | Path) -> Path:
+    """Store a classifier in one ``.safetensors`` file.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        ``classifier.stored_as`` chooses the number format of the parameters in the file.
+    path : str or Path
+        The file; it appears complete or not at all.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    CoppiceError
+        If the disk refuses, or a parameter does not fit the number format.
+
+    See Also
+    --------
+    load : the way back.
+    """
+    path = Path(path)
+    data = serialise(classifier)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data)
+    return path
+
+
+def serialise(classifier: Classifier) -> bytes:
+    """Return the bytes that :func:`save` writes, which is how a size in bytes is measured."""
+    if classifier.stored_as not in _STORED:
+        raise CoppiceError(f"parameters cannot be stored as {classifier.stored_as!r}; use float32 or float16.")
+    dtype = _STORED[classifier.stored_as]
+    tensors: dict[str, Tensor] = {"band_mean": classifier.band_mean, "band_std": classifier.band_std}
+    for name, tensor in classifier.network.state_dict().items():
+        stored = tensor.detach().to("cpu")
+        if stored.is_floating_point():
+            stored = stored.to(dtype)
+            if not torch.isfinite(stored).all():
+                raise CoppiceError(
+                    f"{name!r} holds values that {classifier.stored_as} cannot ({tensor.abs().max():.3g} at most); "
+                    "train again with a smaller learning rate, or store as float32."
+                )
+        tensors[f"network.{name}"] = stored.contiguous()
+    header = {
+        "version": VERSION,
+        "network": dict(network_identity(classifier.network)),
+        "groups": grouped_layers(classifier.network),
+        "front_end": classifier.front_end.to_dict(),
+        "labels": list(classifier.labels),
+        "score": "softmax",
+        "stored_as": classifier.stored_as,
+        "lineage": list(classifier.lineage),
+        "metrics": classifier.metrics,
+    }
+    text = json.dumps(header, ensure_ascii=True, allow_nan=False, sort_keys=True)
+    return to_safetensors(tensors, metadata={_KEY: text})
+
+
+def load(path: str | Path, *, network: Callable[[], nn.Module] | None = None) -> Classifier:
+    """Read a classifier from a checkpoint.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file that :func:`save` wrote.
+    network : callable, optional
+        Returns a network of your own class at any widths, such as the class itself; needed when the checkpoint
+        holds an architecture that Coppice does not know. The file's name for the class is never imported:
+        a checkpoint is data and cannot choose what code runs.
+
+    Returns
+    -------
+    Classifier
+        In eval mode, on the CPU, in float32. Its logits equal those before saving, bit for bit, when it was
+        stored as float32.
+
+    Raises
+    ------
+    CoppiceError
+        If the file is missing, cut short, not a Coppice checkpoint, from a newer version, or does not fit.
+    """
+    path = Path(path)
+    tensors, header = _read(path)
+    try:
+        front_end = FrontEnd.from_dict(header["front_end"])
+        labels = tuple(str(label) for label in header["labels"])
+        state = {
+            name.removeprefix("network."): tensor.float() if tensor.is_floating_point() else tensor
+            for name, tensor in tensors.items()
+            if name.startswith("network.")
+        }
+        module = _rebuild(header, state, network)
+        module.load_state_dict(state, assign=True)
+        classifier = Classifier(
+            network=module.eval(),
+            front_end=front_end,
+            labels=labels,
+            band_mean=tensors["band_mean"].float(),
+            band_std=tensors["band_std"].float(),
+            lineage=tuple(header["lineage"]),
+            metrics=header["metrics"],
+            stored_as=header["stored_as"],
+        )
+    except CoppiceError as error:
+        raise CoppiceError(f"cannot load {path}: {error}") from error
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        reason = re.sub(r"\s+", " ", str(error))[:200]
+        raise CoppiceError(f"cannot load {path}: its header and its tensors do not agree ({reason}).") from error
+    return classifier
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    with plain_os_errors("read the checkpoint", path):
+        size = path.stat().st_size
+        with path.open("rb") as handle:
+            start = handle.read(8)
+    if len(start) < 8 or int.from_bytes(start, "little") > size - 8:
+        raise CoppiceError(
+            f"{path} is not a whole checkpoint: it is {size} bytes long and its header says more; it was probably "
+            "cut short. Copy or create it again."
+        )
+    try:
+        with safe_open(path, framework="pt") as handle:
+            metadata = handle.metadata() or {}
+            if _KEY not in metadata:
+                raise CoppiceError(
+                    f"{path} is a safetensors file but not a Coppice checkpoint: its header has no entry {_KEY!r}."
+                )
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a dict
+    except SafetensorError as error:
+        raise CoppiceError(
+            f"{path} is not a whole checkpoint ({error}); it was probably cut short or is another kind of file. "
+            "Copy or create it again."
+        ) from error
+    try:
+        header = json.loads(metadata[_KEY])
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise CoppiceError(f"{path} has a damaged header: {error}.") from error
+    version = header.get("version") if isinstance(header, dict) else None
+    if version != VERSION:
+        raise CoppiceError(f"{path} has format version {version!r}; this Coppice reads version {VERSION}.")
+    return tensors, header
+
+
+def _rebuild(header: dict[str, Any], state: dict[str, Tensor], network: Callable[[], nn.Module] | None) -> nn.Module:
+    identity = header["network"]
+    if network is not None:
+        module = network()
+    elif "name" in identity:
+        with torch.device("meta"):  # nothing is allocated before the shapes are known to fit
+            module = build_network(identity["name"], **identity["config"])
+        for name, tensor in module.state_dict().items():
+            if name not in state or state[name].shape != tensor.shape:
+                found = tuple(state[name].shape) if name in state else "missing"
+                raise CoppiceError(f"{name!r} should have shape {tuple(tensor.shape)} but is {found}.")
+        return module
+    else:
+        raise CoppiceError(
+            f"it holds a network of the class {identity.get('class')!r}, which Coppice does not know; give your "
+            "class: load(path, network=YourClass)."
+        )
+    take_shapes_(module, state, header.get("groups", {}))
+    return module

@@ -1,0 +1,128 @@
+"""A classifier: front end, network, labels and how logits become scores, in one object."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from coppice.audio.front_end import FrontEnd
+from coppice.core.errors import CoppiceError
+from coppice.core.modes import eval_mode
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """What a checkpoint stores: everything between a waveform and its class posteriors.
+
+    Attributes
+    ----------
+    network : nn.Module
+        Takes normalised log-mel of shape (clips, 1, mels, frames), returns logits (clips, classes).
+    front_end : FrontEnd
+        How a waveform becomes log-mel.
+    labels : tuple of str
+        The classes, in the order of the logits.
+    band_mean, band_std : Tensor [shape=(mels,)]
+        Per-band normalisation, in nats, measured on the training clips.
+    lineage : tuple of dict
+        What was done to get here, oldest first: trained, pruned (with the plan), fine-tuned, quantized.
+    metrics : dict
+        What was measured last, with its conventions.
+    stored_as : {"float32", "float16"}
+        Number format of the parameters in the file. Arithmetic is always float32.
+    """
+
+    network: nn.Module
+    front_end: FrontEnd
+    labels: tuple[str, ...]
+    band_mean: Float[Tensor, " mels"]
+    band_std: Float[Tensor, " mels"]
+    lineage: tuple[dict[str, Any], ...] = ()
+    metrics: dict[str, Any] = field(default_factory=dict)
+    stored_as: str = "float32"
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the network's input for one clip: (1, 1, mels, frames)."""
+        return (1, 1, self.front_end.n_mels, self.front_end.frames)
+
+    def normalise(self, log_mel: Float[Tensor, "clips mels frames"]) -> Float[Tensor, "clips 1 mels frames"]:
+        """Subtract each band's mean and divide by its standard deviation."""
+        return ((log_mel - self.band_mean[:, None]) / self.band_std[:, None]).unsqueeze(1)
+
+    @torch.inference_mode()
+    def logits(
+        self, log_mel: Float[Tensor, "clips mels frames"], *, batch_size: int = 64
+    ) -> Float[Tensor, "clips classes"]:
+        """Return float32 logits of log-mel clips, computed in eval mode; the network's mode is restored.
+
+        Parameters
+        ----------
+        log_mel : Tensor [shape=(clips, mels, frames)], nats
+            Not normalised.
+        batch_size : int
+            Clips computed at a time.
+
+        Raises
+        ------
+        CoppiceError
+            If the shape is not that of the front end.
+        """
+        expected = self.input_shape[2:]
+        if log_mel.ndim != 3 or tuple(log_mel.shape[1:]) != expected:
+            raise CoppiceError(
+                f"log-mel of shape {tuple(log_mel.shape)} does not fit: this classifier takes (clips, "
+                f"{expected[0]} mels, {expected[1]} frames)."
+            )
+        with eval_mode(self.network):
+            parts = [self.network(self.normalise(batch)).float() for batch in log_mel.split(batch_size)]
+        return torch.cat(parts) if parts else torch.empty(0, len(self.labels))
+
+    def posteriors(
+        self, log_mel: Float[Tensor, "clips mels frames"], *, batch_size: int = 64
+    ) -> Float[Tensor, "clips classes"]:
+        """Return float64 class probabilities (softmax of :meth:`logits`)."""
+        return self.logits(log_mel, batch_size=batch_size).double().softmax(dim=1)
+
+
+def as_network(
+    model: Classifier | nn.Module, example: Float[Tensor, "1 *shape"] | None = None
+) -> tuple[nn.Module, Float[Tensor, "1 *shape"]]:
+    """Return the network in a classifier or a bare module, and one example input for it.
+
+    Parameters
+    ----------
+    model : Classifier or nn.Module
+        A classifier knows the shape of its input; a bare module does not.
+    example : Tensor, optional
+        One input for a bare module, batch of 1.
+
+    Raises
+    ------
+    CoppiceError
+        If ``model`` is a bare module and no example is given, or neither of the two.
+
+    Examples
+    --------
+    >>> network, example = as_network(nn.Conv1d(1, 4, 3), torch.zeros(1, 1, 16))
+    >>> example.shape
+    torch.Size([1, 1, 16])
+    """
+    if isinstance(model, Classifier):
+        if example is None:
+            parameter = next(model.network.parameters(), torch.empty(0))
+            generator = torch.Generator().manual_seed(0)
+            example = torch.randn(model.input_shape, generator=generator).to(parameter.device, parameter.dtype)
+        return model.network, example
+    if not isinstance(model, nn.Module):
+        raise CoppiceError(
+            f"a {type(model).__name__} is not a network; give a torch.nn.Module or what coppice.load returns."
+        )
+    if example is None:
+        raise CoppiceError(
+            f"the shape of {type(model).__name__}'s input is not known; give one example input, such as "
+            "example=torch.randn(1, 1, 40, 500)."
+        )
+    return model, example

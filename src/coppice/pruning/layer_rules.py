@@ -1,0 +1,106 @@
+"""What becomes of labels in operators with weights: convolution, linear, batch normalisation, LSTM."""
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from coppice.pruning.labels import varying_axes, vector_along
+from coppice.pruning.tracer import Call, Labels, Tracer, rule
+
+
+def channel_labels(trace: Tracer, labels: Labels, axis: int) -> Int64[Tensor, " channels"]:
+    """Return one label per channel; filters that share a channel are pinned and read as 0."""
+    vector = vector_along(labels, axis)
+    if vector is None:
+        trace.coupling.pin(labels, f"are mixed on the way into {trace.place}")
+        return torch.zeros(labels.shape[axis], dtype=torch.int64)
+    return vector
+
+
+@rule("convolution", "_convolution", "convolution_overrideable", "cudnn_convolution", "mkldnn_convolution")
+def convolution(trace: Tracer, call: Call) -> Labels | None:
+    """Convolution of any dimension: plain, transposed, grouped, depthwise with or without multiplier."""
+    labels = trace.labels(call.args[0])
+    found = trace.weight(call["weight"])
+    if found is None or trace.filters(found[0], 0 if found[0].ndim < 2 else call.out.shape[1]) is None:
+        trace.coupling.pin(labels, f"are read in {trace.place} by weights that are computed, not stored")
+        return None
+    parameter = found[0]
+    channels, groups = labels.shape[1], call["groups"]
+    transposed = call.has("transposed") and call["transposed"]
+    filters = trace.filters(parameter, call.out.shape[1])
+    assert filters is not None
+    inputs = channel_labels(trace, labels, 1)
+    if groups == 1:
+        trace.read(parameter, 0 if transposed else 1, inputs)
+    elif groups == channels and not transposed:
+        trace.coupling.unite(filters, inputs.repeat_interleave(len(filters) // channels))
+    elif transposed:
+        reason = f"take part in a grouped transposed convolution in {trace.place}"
+        trace.coupling.pin(inputs, reason)
+        trace.coupling.pin(filters, reason)
+    else:
+        first, others = inputs.view(groups, -1)[:1], inputs.view(groups, -1)[1:]
+        trace.coupling.unite(first.expand_as(others), others)
+        rows = filters.view(groups, -1)
+        trace.coupling.unite(rows[:1].expand_as(rows[1:]), rows[1:])
+        trace.read(parameter, 1, trace.coupling.resolve(first[0]))
+    trace.bind(call["bias"], filters)
+    return filters.view(1, -1, *[1] * (call.out.ndim - 2)).expand(call.out.shape)
+
+
+@rule("mm", "addmm")
+def linear(trace: Tracer, call: Call) -> Labels | None:
+    """A matrix product with a stored weight."""
+    with_bias = call.has("mat1")
+    source = call["mat1"] if with_bias else call["self"]
+    found = trace.weight(call["mat2"])
+    if found is None:
+        trace.refuse_filters(call.operator.overloadpacket, [source, call["mat2"]])
+        return None
+    parameter, transposed = found
+    labels = trace.labels(source)
+    filters = trace.filters(parameter, call.out.shape[1]) if transposed else None
+    if varying_axes(labels) == [0]:  # works along time or bands: the channels stay where they are
+        if filters is not None:
+            trace.coupling.pin(filters, f"work along another axis than channels in {trace.place}")
+        return labels[:, :1].expand(call.out.shape)
+    trace.read(parameter, 1 if transposed else 0, channel_labels(trace, labels, 1))
+    if filters is None:
+        return None
+    if with_bias:
+        trace.bind(call["self"], filters)
+    return filters.expand(call.out.shape)
+
+
+@rule(
+    "native_batch_norm",
+    "_native_batch_norm_legit",
+    "_native_batch_norm_legit_no_training",
+    "_batch_norm_no_update",
+    "batch_norm",
+    "cudnn_batch_norm",
+    "miopen_batch_norm",
+    "mkldnn_batch_norm",
+)
+def batch_normalised(trace: Tracer, call: Call) -> Labels:
+    """Batch normalisation, and instance normalisation through it: parameters vanish with their channel."""
+    labels = trace.labels(call.args[0])
+    own_statistics = not call.has("running_mean") or call["running_mean"] is None
+    if varying_axes(labels) and 1 not in varying_axes(labels) and not own_statistics:
+        return labels  # normalises bands, not channels
+    channels = channel_labels(trace, labels, 1)
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        trace.bind(call[name] if call.has(name) else None, channels)
+    return labels
+
+
+@rule("mkldnn_rnn_layer")
+def recurrent(trace: Tracer, call: Call) -> None:
+    """LSTM kernel: reads channels on its input; its own units stay."""
+    found = trace.weight(call["weight0"])
+    channels = channel_labels(trace, trace.labels(call["input"]), 2)
+    if found is None:
+        trace.coupling.pin(channels, f"are read in {trace.place} by weights that are computed, not stored")
+    else:
+        trace.read(found[0], 1, channels)

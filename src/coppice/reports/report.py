@@ -1,0 +1,227 @@
+"""The report of a run: one HTML file that needs no network."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+import vl_convert
+
+from coppice.core.files import write_text
+from coppice.reports.cost_figures import run_points
+from coppice.reports.cross_validation_headline import cross_validation_headline, cross_validation_table
+from coppice.reports.cross_validation_records import CrossValidationRecord, read_cross_validation
+from coppice.reports.data_tables import data_tables, device_table
+from coppice.reports.figures import (
+    MOST_LAYERS,
+    VEGALITE_VERSION,
+    Figure,
+    cross_validation_figures,
+    on_paper,
+    run_figures,
+    write_figures,
+)
+from coppice.reports.filters_drawing import LayerDrawing, Overlay, draw_layer, kept_filters, overlay
+from coppice.reports.fold_figures import cross_validation_points
+from coppice.reports.headline import run_headline
+from coppice.reports.layer_filters import LayerFilters, filters_of_run
+from coppice.reports.markdown import SYNTHETIC
+from coppice.reports.run_folder import is_cross_validation
+from coppice.reports.run_records import RunRecord, read_run
+from coppice.reports.stage_table import stage_table
+from coppice.reports.style import DARK, LIGHT, css_variables, vega_config
+from coppice.reports.wording import seconds_text
+
+
+def write_report(run_folder: Path) -> Path:
+    """Write ``report.html`` into a run folder or a cross-validation folder.
+
+    Parameters
+    ----------
+    run_folder : Path
+        What a run left, finished or not; only this folder is read.
+
+    Returns
+    -------
+    Path
+        The report: one file, readable offline, on a phone and on paper.
+
+    Raises
+    ------
+    CoppiceError
+        If the folder is not a run or the disk refuses.
+    """
+    run_folder = Path(run_folder)
+    path = run_folder / "report.html"
+    if is_cross_validation(run_folder):
+        text = _cross_validation_page(read_cross_validation(run_folder))
+    else:
+        text = _run_page(read_run(run_folder))
+    write_text(path, text)
+    return path
+
+
+def figure_files(run_folder: Path, folder: Path, formats: Sequence[str] = ("svg", "png")) -> tuple[Path, ...]:
+    """Write the charts of a report as files for a paper or a slide.
+
+    Parameters
+    ----------
+    run_folder : Path
+        A run or a cross-validation.
+    folder : Path
+        Where the files go; it is created.
+    formats : sequence of {"svg", "png", "pdf"}
+        One file each per chart.
+
+    Returns
+    -------
+    tuple of Path
+        The files written.
+
+    Raises
+    ------
+    CoppiceError
+        If the folder is not a run, a format is unknown or the disk refuses.
+    """
+    run_folder = Path(run_folder)
+    if is_cross_validation(run_folder):
+        record = read_cross_validation(run_folder)
+        figures = on_paper(
+            cross_validation_figures(record).all(), cross_validation_points(record), record.systems
+        )
+    else:
+        run = read_run(run_folder)
+        layers, _ = filters_of_run(run)
+        figures = on_paper(run_figures(run, layers).all(), run_points(run), run.systems)
+    return write_figures(figures, Path(folder), formats)
+
+
+@dataclass(frozen=True)
+class SystemTiles:
+    """One system's view of a layer: which filters it kept, and what to lay over the drawing."""
+
+    system: str
+    kept: tuple[int, ...]
+    overlay: Overlay
+
+
+@dataclass(frozen=True)
+class LayerTiles:
+    """One layer's drawing with every system that cut it."""
+
+    layer: LayerFilters
+    drawing: LayerDrawing
+    systems: tuple[SystemTiles, ...]
+    whole: Overlay
+
+
+def _layer_tiles(run: RunRecord, layers: Sequence[LayerFilters]) -> list[LayerTiles]:
+    kept = {system: kept_filters(run, system) for system in run.systems}
+    result = []
+    for layer in layers[:MOST_LAYERS]:
+        drawing = draw_layer(layer)
+        systems = tuple(
+            SystemTiles(system, kept[system][layer.name], overlay(drawing, kept[system][layer.name]))
+            for system in run.systems
+            if layer.name in kept[system]
+        )
+        result.append(LayerTiles(layer, drawing, systems, overlay(drawing, range(drawing.shown))))
+    return result
+
+
+def _run_page(run: RunRecord) -> str:
+    layers, filters_note = filters_of_run(run)
+    figures = run_figures(run, layers)
+    after = run.last_stage(run.systems[0]) if run.systems else None
+    fits = [
+        (stage.entry.title, stage.metrics.training, seconds_text(stage.seconds))
+        for stage in run.stages
+        if stage.metrics.training is not None
+    ]
+    facts = [
+        f"seed {run.summary.seed}" if run.summary.seed is not None else "",
+        f"test fold {run.summary.test_fold}" if run.summary.test_fold is not None else "",
+        f"took {seconds_text(run.summary.seconds)}" if run.summary.seconds is not None else "",
+    ]
+    return _render(
+        "run.html",
+        figures.all(),
+        run=run,
+        title=run.summary.title,
+        name=run.summary.name,
+        facts=[fact for fact in facts if fact],
+        synthetic=SYNTHETIC if run.data is not None and run.data.synthetic else "",
+        headline=run_headline(run),
+        table=stage_table(run),
+        figures=figures,
+        after=after,
+        fits=fits,
+        devices=device_table(run),
+        layers=layers[:MOST_LAYERS],
+        layers_hidden=max(0, len(layers) - MOST_LAYERS),
+        filters_note=filters_note,
+        layer_tiles=_layer_tiles(run, layers),
+        data_tables=data_tables(run),
+        notes=run.notes,
+        environment=run.environment,
+        recipe=run.recipe,
+    )
+
+
+def _cross_validation_page(record: CrossValidationRecord) -> str:
+    figures = cross_validation_figures(record)
+    links = [
+        (f"./{quote(run.folder)}/report.html", run.fold, run.seed, (record.folder / run.folder / "report.html").exists())
+        for run in record.summary.runs
+    ]
+    took = record.summary.seconds
+    return _render(
+        "cross_validation.html",
+        figures.all(),
+        title=record.summary.title,
+        name=record.summary.name,
+        facts=[f"{len(record.summary.runs)} runs", *([f"took {seconds_text(took)}"] if took is not None else [])],
+        synthetic="",
+        headline=cross_validation_headline(record),
+        table=cross_validation_table(record),
+        figures=figures,
+        links=links,
+        notes=record.notes,
+        environment=record.environment,
+        recipe=record.recipe,
+    )
+
+
+def _render(template: str, charts: Sequence[Figure], **context: Any) -> str:
+    page = _pages()
+    return page.get_template(template).render(
+        charts={chart.name: {"spec": chart.spec, "renderer": chart.renderer} for chart in charts},
+        themes={"light": vega_config(LIGHT), "dark": vega_config(DARK)},
+        light=css_variables(LIGHT),
+        dark=css_variables(DARK),
+        library=_library() if charts else "",
+        **context,
+    )
+
+
+@functools.cache
+def _pages() -> jinja2.Environment:
+    pages = jinja2.Environment(
+        loader=jinja2.PackageLoader("coppice.reports", "page"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    return pages
+
+
+@functools.cache
+def _library() -> str:
+    """Return Vega, Vega-Lite and Vega-Embed as one script, safe inside a script element."""
+    bundle = str(vl_convert.javascript_bundle(vl_version=VEGALITE_VERSION))
+    return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
