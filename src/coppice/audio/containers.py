@@ -1,6 +1,7 @@
 """What the container of a sound file promises, against what the file holds.
 
-The decoding library returns what it finds and stays silent about what is missing, so the promise is read here.
+The decoding library returns what it finds and stays silent about what is missing, so the promise is read
+here.
 """
 
 import io
@@ -26,9 +27,10 @@ def missing_part(path: Path) -> str | None:
     Returns
     -------
     str or None
-        A clause such as ``"its header promises 441044 bytes of sound, the file holds 1000"``; None where nothing is
-        missing or the container is another. WAV: the size of the data chunk (Microsoft, "Multimedia Programming
-        Interface", 1991; RF64: EBU Tech 3306). Ogg: the end-of-stream mark of the last page (RFC 3533, section 6).
+        A clause such as ``"its header promises 441044 bytes of sound, the file holds 1000"``; None where
+        nothing is missing or the container is another. WAV: the size of the data chunk (Microsoft,
+        "Multimedia Programming Interface", 1991; RF64: EBU Tech 3306). Ogg: the end-of-stream mark of the
+        last page (RFC 3533, section 6).
 
     Examples
     --------
@@ -49,7 +51,7 @@ def missing_part(path: Path) -> str | None:
 
 
 def streamed_wav(path: Path) -> io.BytesIO | None:
-    """Return a WAV stream whose sizes were left at 0 as a file in memory whose sizes are right.
+    r"""Return a WAV stream whose sizes were left at 0 as a file in memory whose sizes are right.
 
     Parameters
     ----------
@@ -59,8 +61,8 @@ def streamed_wav(path: Path) -> io.BytesIO | None:
     Returns
     -------
     BytesIO or None
-        None unless both the RIFF size and the size of the data chunk are 0: the decoding library takes the latter by
-        its word, and finds no sound.
+        None unless both the RIFF size and the size of the data chunk are 0: the decoding library takes the
+        latter by its word, and finds no sound.
 
     Examples
     --------
@@ -68,7 +70,7 @@ def streamed_wav(path: Path) -> io.BytesIO | None:
     >>> streamed = Path(tempfile.mkdtemp()) / "streamed.wav"
     >>> _ = streamed.write_bytes(b"RIFF" + bytes(4) + b"WAVEdata" + bytes(4) + b"sound.")
     >>> streamed_wav(streamed).getvalue()[16:]
-    b'\\x06\\x00\\x00\\x00sound.'
+    b'\x06\x00\x00\x00sound.'
     """
     with path.open("rb") as handle:
         mark = handle.read(12)

@@ -66,8 +66,8 @@ def probe(path: str | Path) -> AudioInfo:
     Raises
     ------
     CoppiceError
-        If the file is missing, unreadable, empty, not sound, cut short or has an absurd header. What only decoding
-        shows (silence, NaN, damage in the middle) is found by :func:`decode`.
+        If the file is missing, unreadable, empty, not sound, cut short or has an absurd header. What only
+        decoding shows (silence, NaN, damage in the middle) is found by :func:`decode`.
 
     Examples
     --------
@@ -106,8 +106,8 @@ def decode(
     Raises
     ------
     CoppiceError
-        If :func:`probe` refuses the file, the stretch is outside, fewer samples come out than the header promises,
-        a sample is NaN or infinite, or every sample is 0.
+        If :func:`probe` refuses the file, the stretch is outside, fewer samples come out than the header
+        promises, a sample is NaN or infinite, or every sample is 0.
 
     Examples
     --------
@@ -163,7 +163,8 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
         sound = soundfile.SoundFile(streamed_wav(path) or path)
     except (soundfile.LibsndfileError, TypeError, ValueError) as error:
         raise CoppiceError(
-            f"{path} is not a sound file that can be read (it begins with {first!r}); give WAV, FLAC, OGG or MP3."
+            f"{path} is not a sound file that can be read (it begins with {first!r}); "
+            "give WAV, FLAC, OGG or MP3."
         ) from error
     with sound:
         if sound.format not in FORMATS:
@@ -215,8 +216,8 @@ def _read(
             remaining -= len(block)
     if remaining:
         raise CoppiceError(
-            f"{path} is cut short: its header promises {frames} samples, {frames - remaining} can be decoded; "
-            "copy or record it again."
+            f"{path} is cut short: its header promises {frames} samples, "
+            f"{frames - remaining} can be decoded; copy or record it again."
         )
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
@@ -228,8 +229,8 @@ def _check_last_frame(sound: soundfile.SoundFile, path: Path, info: AudioInfo) -
         last = sound.read(1, dtype="float32")
     if not len(last):
         raise CoppiceError(
-            f"{path} is cut short: its header promises {info.frames} samples, the last one cannot be decoded; "
-            "copy or record it again."
+            f"{path} is cut short: its header promises {info.frames} samples, "
+            "the last one cannot be decoded; copy or record it again."
         )
 
 

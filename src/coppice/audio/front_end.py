@@ -4,9 +4,12 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float64
+
 from coppice.audio.length import PADS
 from coppice.audio.mel import SCALES, mel_filterbank
-from coppice.audio.windows import COEFFICIENTS
+from coppice.audio.windows import COEFFICIENTS, window
 from coppice.core.errors import CoppiceError, did_you_mean
 
 VERSION = 1
@@ -54,8 +57,8 @@ class FrontEnd:
     """All constants from waveform to log-mel, checked where they are put together.
 
     Frames stand around multiples of the hop (the waveform is mirrored at both ends), and the last of the
-    ``1 + samples // hop_length`` frames is dropped, as the DCASE 2021 Task 1 baseline does: 10 s give 500 frames,
-    not 501.
+    ``1 + samples // hop_length`` frames is dropped, as the DCASE 2021 Task 1 baseline does: 10 s give 500
+    frames, not 501.
 
     Parameters
     ----------
@@ -120,7 +123,9 @@ class FrontEnd:
         self._check_names()
         self._check_ranges()
         self._check_preset()
-        self.filterbank()  # refuses bands without a bin
+        # Refuse a window without samples and bands without a bin here, not at the first clip.
+        window(self.window, self.win_length)
+        self.filterbank()
 
     @property
     def samples(self) -> int:
@@ -137,7 +142,7 @@ class FrontEnd:
         """Shape of one log-mel picture: (n_mels, frames)."""
         return self.n_mels, self.frames
 
-    def filterbank(self) -> Any:
+    def filterbank(self) -> Float64[np.ndarray, "mels bins"]:
         """Return the mel filterbank, float64, shape (n_mels, n_fft // 2 + 1)."""
         return mel_filterbank(
             sample_rate=self.sample_rate,
@@ -220,7 +225,7 @@ class FrontEnd:
             raise CoppiceError(f"n_fft is {self.n_fft}; give at most 65536.")
         if self.win_length > self.n_fft:
             raise CoppiceError(
-                f"win_length is {self.win_length}, longer than n_fft {self.n_fft}; make n_fft at least as long."
+                f"win_length is {self.win_length}, longer than n_fft {self.n_fft}; make n_fft as long."
             )
         if not 0 <= self.fmin_hz < self.fmax_hz:
             raise CoppiceError(

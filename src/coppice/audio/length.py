@@ -62,12 +62,15 @@ def length_change(
     available_s, wanted_s : float
         Length of the clip, and of what the network sees, in seconds.
     tolerance_s : float >= 0
-        A difference up to this counts as none. One hop is a good choice: codecs round lengths up to their own blocks.
+        A difference up to this counts as none. One hop is a good choice: codecs round lengths up to their
+        own blocks.
 
     Examples
     --------
-    >>> length_change(5.001, wanted_s=5.0, tolerance_s=0.02), length_change(3.2, wanted_s=5.0, tolerance_s=0.02)
-    ('kept', 'padded')
+    >>> length_change(5.001, wanted_s=5.0, tolerance_s=0.02)
+    'kept'
+    >>> length_change(3.2, wanted_s=5.0, tolerance_s=0.02)
+    'padded'
     """
     if available_s > wanted_s + tolerance_s:
         return "cut"

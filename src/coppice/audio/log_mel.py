@@ -12,12 +12,12 @@ from coppice.audio.windows import window
 from coppice.core.errors import CoppiceError
 
 # Frames are transformed a block at a time, so that a block and its spectrum stay in the processor's cache.
-BLOCK_SAMPLES = 1 << 18
+BLOCK_SAMPLES = 1 << 17
 
 
 @lru_cache(maxsize=32)
 def _constants(front_end: FrontEnd, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return the window in the middle of the FFT, and the transposed filterbank (bins, mels), in one dtype."""
+    """Return the window in the middle of the FFT, and the filterbank as (bins, mels)."""
     before = (front_end.n_fft - front_end.win_length) // 2
     after = front_end.n_fft - front_end.win_length - before
     shape = torch.from_numpy(np.pad(window(front_end.window, front_end.win_length), (before, after))).to(
@@ -51,8 +51,10 @@ def log_mel(
     front_end : FrontEnd
         All constants.
     dtype : {torch.float32, torch.float64}
-        Precision of every step. float64 equals librosa to 1e-6 nats; float32 is over twice as fast and differs from it
-        by less than 0.01 nats (0.04 dB), the most in bands that are nearly silent.
+        Precision of every step. float64 equals librosa to 1e-6 nats. float32 is over twice as fast; on real
+        recordings it differs by at most 0.0004 nats (preset ``dcase2021``) or 0.009 nats (``logmel``, 0.04 dB),
+        the most in bands that are nearly silent. Where one band is more than 130 dB above another, as beside a
+        pure tone, the weaker one drowns in float32's rounding.
 
     Returns
     -------

@@ -15,18 +15,19 @@ def window(name: str, length: int) -> Float64[np.ndarray, "length"]:
     ----------
     name : {"hamming", "hann"}
         Which window (Harris, "On the use of windows for harmonic analysis with the DFT", 1978, eqs. 27, 31).
-    length : int >= 1
+    length : int >= 2
         Samples.
 
     Returns
     -------
     ndarray of float64, shape (length,)
-        Values in [0, 1]. Periodic: the first sample of the next period is left out, as spectral analysis needs.
+        Values in [0, 1]. Periodic: the first sample of the next period is left out, as spectral analysis
+        needs.
 
     Raises
     ------
     CoppiceError
-        If the name is unknown or the length is below 1.
+        If the name is unknown or the length is below 2.
 
     Examples
     --------
@@ -35,7 +36,7 @@ def window(name: str, length: int) -> Float64[np.ndarray, "length"]:
     """
     if name not in COEFFICIENTS:
         raise CoppiceError(f"window {name!r} is unknown. {did_you_mean(name, COEFFICIENTS)}")
-    if length < 1:
-        raise CoppiceError(f"window length is {length}; give at least 1 sample.")
+    if length < 2:
+        raise CoppiceError(f"window length is {length}; give at least 2 samples.")
     a, b = COEFFICIENTS[name]
     return a - b * np.cos(2 * np.pi * np.arange(length) / length)

@@ -1,5 +1,8 @@
-"""Filters that resemble another one go first (Singh and Plumbley, A Passive Similarity based CNN Filter Pruning
-for Efficient Acoustic Scene Classification, Interspeech 2022, arXiv 2203.15751)."""
+"""Filters that resemble another one go first.
+
+Singh and Plumbley, "A Passive Similarity based CNN Filter Pruning for Efficient Acoustic Scene
+Classification", Interspeech 2022, arXiv 2203.15751.
+"""
 
 import torch
 from jaxtyping import Float, Int64
@@ -15,9 +18,9 @@ DECIMALS = 12  # the last bits depend on the machine; equal distances must stay 
 def prototypes(weight: Float[Tensor, "filters channels *kernel"]) -> Float[Tensor, "filters kernel"]:
     """Return one unit vector per filter: the shape its rank-1 approximation gives the first input channel.
 
-    A filter is a (kernel positions × channels) matrix with singular value decomposition U S Vᵀ; its prototype
-    is the first column of u₁v₁ᵀ, normalised, which is u₁ times the sign of v₁[0] (the first channel that is not
-    orthogonal to u₁ gives the sign). With one channel it is the normalised filter itself. Computed from the
+    A filter is a (kernel positions × channels) matrix with singular value decomposition U S Vᵀ; its
+    prototype is the first column of u₁v₁ᵀ, normalised, which is u₁ times the sign of v₁[0] (where that is 0,
+    of the first entry that is not). With one channel it is the normalised filter itself. Computed from the
     leading eigenvector of the smaller Gram matrix, all filters at once.
 
     Parameters
@@ -37,8 +40,10 @@ def prototypes(weight: Float[Tensor, "filters channels *kernel"]) -> Float[Tenso
     """
     filters, channels = weight.shape[:2]
     matrix = weight.to(torch.float64).reshape(filters, channels, -1)
-    largest = matrix.abs().amax(dim=(1, 2), keepdim=True)
-    matrix = matrix / torch.where(largest > 0, largest, torch.ones_like(largest))  # squares must not underflow
+    largest = torch.linalg.vector_norm(matrix, ord=torch.inf, dim=(1, 2), keepdim=True)
+    matrix = matrix / torch.where(
+        largest > 0, largest, torch.ones_like(largest)
+    )  # squares must not underflow
     if channels < matrix.shape[2]:
         leading = torch.linalg.eigh(matrix @ matrix.mT).eigenvectors[:, :, -1]
         vectors = (leading.unsqueeze(1) @ matrix).squeeze(1)
@@ -75,10 +80,8 @@ def cosine_distances(vectors: Float[Tensor, "filters kernel"]) -> Float[Tensor, 
     return upper + upper.triu(1).T
 
 
-def nearest_distances(
-    distances: Float[Tensor, "filters filters"],
-) -> tuple[Float[Tensor, " filters"], Int64[Tensor, " filters"]]:
-    """Return each filter's distance to its nearest other filter, and which one that is.
+def nearest_distances(distances: Float[Tensor, "filters filters"]) -> Float[Tensor, " filters"]:
+    """Return each filter's distance to its nearest other filter.
 
     Parameters
     ----------
@@ -87,22 +90,35 @@ def nearest_distances(
 
     Returns
     -------
-    nearest : Tensor [shape=(filters,)]
-        The distance.
-    neighbour : Tensor [shape=(filters,)], int64
-        The other filter; of equally near ones the lowest index.
+    Tensor [shape=(filters,)]
 
     Examples
     --------
-    >>> nearest, neighbour = nearest_distances(torch.tensor([[0.0, 0.2, 0.2], [0.2, 0.0, 0.9], [0.2, 0.9, 0.0]]))
-    >>> neighbour.tolist()
+    >>> nearest_distances(torch.tensor([[0.0, 0.5, 0.5], [0.5, 0.0, 1.0], [0.5, 1.0, 0.0]])).tolist()
+    [0.5, 0.5, 0.5]
+    """
+    return distances.clone().fill_diagonal_(torch.inf).amin(dim=1)
+
+
+def nearest_neighbours(distances: Float[Tensor, "filters filters"]) -> Int64[Tensor, " filters"]:
+    """Return which other filter is nearest to each; of equally near ones the lowest index.
+
+    Parameters
+    ----------
+    distances : Tensor [shape=(filters, filters)]
+        From :func:`cosine_distances`; two filters or more.
+
+    Returns
+    -------
+    Tensor [shape=(filters,)], int64
+
+    Examples
+    --------
+    >>> nearest_neighbours(torch.tensor([[0.0, 0.5, 0.5], [0.5, 0.0, 1.0], [0.5, 1.0, 0.0]])).tolist()
     [1, 0, 0]
     """
     others = distances.clone().fill_diagonal_(torch.inf)
-    nearest = others.amin(dim=1)
-    indices = torch.arange(len(others)).expand_as(others)
-    neighbour = torch.where(others == nearest[:, None], indices, len(others)).amin(dim=1)
-    return nearest, neighbour
+    return others.min(dim=1).indices  # the first of several minima
 
 
 def redundant_filters(distances: Float[Tensor, "filters filters"]) -> list[int]:
@@ -122,8 +138,7 @@ def redundant_filters(distances: Float[Tensor, "filters filters"]) -> list[int]:
     >>> redundant_filters(torch.tensor([[0.0, 0.2, 0.9], [0.2, 0.0, 0.9], [0.9, 0.9, 0.0]]))
     [1]
     """
-    nearest, neighbour = nearest_distances(distances)
-    neighbours = neighbour.tolist()
+    nearest, neighbours = nearest_distances(distances), nearest_neighbours(distances).tolist()
     important: set[int] = set()
     marked: dict[int, None] = {}
     for index in torch.argsort(nearest, stable=True).tolist():
@@ -135,11 +150,11 @@ def redundant_filters(distances: Float[Tensor, "filters filters"]) -> list[int]:
 
 @criterion("cosine_similarity")
 def cosine_similarity(weight: Float[Tensor, "filters channels *kernel"]) -> Ranking:
-    """Rank filters by the cosine distance of their prototypes; the size of the kept set follows from the weights.
+    """Rank filters by the cosine distance of their prototypes; the weights say how many are kept.
 
-    The order goes beyond the paper, which has no ratio: first the filters outside its set, in the order in which
-    they were marked redundant; then the same pass is applied to the filters that are left, and again, until
-    one remains.
+    The order goes beyond the paper, which has no ratio: first the filters outside its set, in the order in
+    which they were marked redundant; then the same pass is applied to the filters that are left, and again,
+    until one remains.
 
     Parameters
     ----------
@@ -160,13 +175,15 @@ def cosine_similarity(weight: Float[Tensor, "filters channels *kernel"]) -> Rank
     filters = len(distances)
     if filters == 1:
         return Ranking("cosine_similarity", order=(0,), scores=(FARTHEST,), keep=(0,))
-    left = list(range(filters))
+    scores = tuple(nearest_distances(distances).tolist())
+    left = torch.arange(filters)
     order: list[int] = []
     keep: tuple[int, ...] | None = None
     while len(left) > 1:
-        gone = [left[index] for index in redundant_filters(distances[left][:, left])]
-        order += gone
-        left = [index for index in left if index not in set(gone)]
-        keep = keep or tuple(left)
-    scores = nearest_distances(distances)[0]
-    return Ranking("cosine_similarity", (*order, *left), tuple(scores.tolist()), keep)
+        gone = redundant_filters(distances)
+        order += left[gone].tolist()
+        stays = torch.ones(len(left), dtype=torch.bool)
+        stays[gone] = False
+        left, distances = left[stays], distances[stays][:, stays]
+        keep = keep or tuple(left.tolist())
+    return Ranking("cosine_similarity", (*order, *left.tolist()), scores, keep)

@@ -9,7 +9,7 @@ from coppice.criteria.registry import criterion
 
 @criterion("geometric_mean_deviation")
 def geometric_mean_deviation(weight: Float[Tensor, "filters channels *kernel"]) -> Ranking:
-    """Score each filter by (G − g)²: G, g the geometric means of |w| over the layer and the filter; small first.
+    """Score each filter by (G − g)², the geometric means of |w| over layer and filter; small first.
 
     The report's text describes the geometric *median*; its released code computes this. An exact zero among
     the weights makes a geometric mean 0.

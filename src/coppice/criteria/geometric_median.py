@@ -10,7 +10,7 @@ from coppice.criteria.registry import criterion
 
 @criterion("geometric_median")
 def geometric_median(weight: Float[Tensor, "filters channels *kernel"]) -> Ranking:
-    """Score each filter by the sum of its Euclidean distances to all others; small is replaceable, goes first.
+    """Score each filter by the sum of its Euclidean distances to all others; small goes first.
 
     This is "GM" in the text of Singh et al., DCASE 2021 technical report.
 

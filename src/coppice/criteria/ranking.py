@@ -44,8 +44,8 @@ class Ranking:
         filters = len(self.scores)
         if filters < 1 or sorted(self.order) != list(range(filters)):
             raise CoppiceError(
-                f"the ranking by {self.criterion!r} names filters {list(self.order)} for {filters} scores; each of "
-                "the filters must stand in it once."
+                f"the ranking by {self.criterion!r} names filters {list(self.order)} for {filters} scores; "
+                "each of the filters must stand in it once."
             )
         if self.keep is not None and (
             not self.keep
@@ -53,8 +53,8 @@ class Ranking:
             or not set(self.keep) <= set(self.order)
         ):
             raise CoppiceError(
-                f"the ranking by {self.criterion!r} keeps {list(self.keep)}; give one or more of the {filters} "
-                "filters, ascending, each once."
+                f"the ranking by {self.criterion!r} keeps {list(self.keep)}; give one or more of the "
+                f"{filters} filters, ascending, each once."
             )
 
     @classmethod
@@ -83,5 +83,7 @@ class Ranking:
             If the count is out of range.
         """
         if not 1 <= count <= len(self.order):
-            raise CoppiceError(f"cannot keep {count} of {len(self.order)} filters; give 1 to {len(self.order)}.")
+            raise CoppiceError(
+                f"cannot keep {count} of {len(self.order)} filters; give 1 to {len(self.order)}."
+            )
         return tuple(sorted(self.order[len(self.order) - count :]))

@@ -18,9 +18,9 @@ _CRITERIA: dict[str, Callable[..., Ranking]] = {}
 def criterion(name: str) -> Callable[[AnyCriterion], AnyCriterion]:
     """Register a function of weights as a criterion.
 
-    The function takes the float64 weight of one layer, ``Float[Tensor, "filters channels *kernel"]`` (a linear
-    layer has no kernel axes), and returns a :class:`~coppice.criteria.ranking.Ranking`. One that draws random
-    numbers declares the keyword ``seed``.
+    The function takes the float64 weight of one layer, ``Float[Tensor, "filters channels *kernel"]`` (a
+    linear layer has no kernel axes), and returns a :class:`~coppice.criteria.ranking.Ranking`. One that draws
+    random numbers declares the keyword ``seed``.
 
     Parameters
     ----------
@@ -90,14 +90,19 @@ def rank(weight: Float[Tensor, "filters channels *kernel"], criterion: str, *, s
     """
     function = _CRITERIA.get(criterion)
     if function is None:
-        raise CoppiceError(f"there is no criterion {criterion!r}. {did_you_mean(criterion, criterion_names())}")
-    if not weight.is_floating_point() or weight.ndim < 2 or weight.numel() == 0:
         raise CoppiceError(
-            f"a weight of shape {tuple(weight.shape)} and type {str(weight.dtype).removeprefix('torch.')} cannot be "
-            "ranked; give floating-point numbers of shape (filters, channels, *kernel)."
+            f"there is no criterion {criterion!r}. {did_you_mean(criterion, criterion_names())}"
+        )
+    if not weight.is_floating_point() or weight.ndim < 2 or weight.numel() == 0:
+        kind = str(weight.dtype).removeprefix("torch.")
+        raise CoppiceError(
+            f"a weight of shape {tuple(weight.shape)} and type {kind} cannot be ranked; give floating-point "
+            "numbers of shape (filters, channels, *kernel)."
         )
     if not bool(torch.isfinite(weight).all()):
         where = int((~torch.isfinite(weight)).flatten(1).any(dim=1).nonzero()[0])
-        raise CoppiceError(f"filter {where} has weights that are not finite; a network with NaN cannot be ranked.")
+        raise CoppiceError(
+            f"filter {where} has weights that are not finite; a network with NaN cannot be ranked."
+        )
     options: dict[str, Any] = {"seed": seed} if "seed" in inspect.signature(function).parameters else {}
     return function(weight.detach().to("cpu", torch.float64), **options)

@@ -28,10 +28,10 @@ class Dataset:
     name : str
         Such as ``"esc10"``.
     clips : DataFrame
-        One row per clip, index 0 … n-1, with the columns ``clip_id`` (str, unique), ``file`` (str, absolute path),
-        ``start_s`` (float), ``duration_s`` (float; NaN: to the end of the file), ``label`` (str), ``fold``
-        (Int64 or NA), ``recording`` (str; pieces of one recording share it), ``device``, ``city``, ``location``
-        (str or NA) and ``split`` ("train", "test" or NA).
+        One row per clip, index 0 … n-1, with the columns ``clip_id`` (str, unique), ``file`` (str, absolute
+        path), ``start_s`` (float), ``duration_s`` (float; NaN: to the end of the file), ``label`` (str),
+        ``fold`` (Int64 or NA), ``recording`` (str; pieces of one recording share it), ``device``, ``city``,
+        ``location`` (str or NA) and ``split`` ("train", "test" or NA).
     labels : tuple of str
         The classes, sorted.
     root : Path
@@ -81,8 +81,9 @@ def make_dataset(
     name : str
         Name of the dataset.
     table : DataFrame
-        At least ``file`` and ``label``; what is missing is filled in: ``clip_id`` from the path below ``root`` (and the
-        start), ``start_s`` 0, ``duration_s`` NaN, ``recording`` the path without its extension, the others NA.
+        At least ``file`` and ``label``; what is missing is filled in: ``clip_id`` from the path below
+        ``root`` (and the start), ``start_s`` 0, ``duration_s`` NaN, ``recording`` the path without its
+        extension, the others NA.
     root : Path
         Folder the files lie in.
     labels : sequence of str or None
@@ -116,11 +117,17 @@ def make_dataset(
     clips["label"] = _labels(given["label"], name, labels)
     clips["fold"] = _folds(given)
     below = [_below(file, root) for file in clips["file"]]
-    clips["clip_id"] = given["clip_id"].astype(str) if "clip_id" in given else _clip_ids(below, clips["start_s"])
+    clips["clip_id"] = (
+        given["clip_id"].astype(str) if "clip_id" in given else _clip_ids(below, clips["start_s"])
+    )
     stems = pd.Series([str(Path(path).with_suffix("")) for path in below], index=clips.index)
-    clips["recording"] = _text(given["recording"]).fillna(stems).astype(str) if "recording" in given else stems
+    clips["recording"] = (
+        _text(given["recording"]).fillna(stems).astype(str) if "recording" in given else stems
+    )
     for column in OPTIONAL_TEXT:
-        clips[column] = _text(given[column]) if column in given else pd.Series(pd.NA, clips.index, dtype="string")
+        clips[column] = (
+            _text(given[column]) if column in given else pd.Series(pd.NA, clips.index, dtype="string")
+        )
     clips = clips[list(COLUMNS)]
     _check(clips, name)
     return Dataset(
@@ -147,8 +154,8 @@ def check_files(dataset: Dataset, *, threads: int = 8) -> Dataset:
     Returns
     -------
     Dataset
-        The same, with one (file, sentence) for each file that cannot be used. Damage that only decoding shows (NaN,
-        silence) is found when features are computed.
+        The same, with one (file, sentence) for each file that cannot be used. Damage that only decoding
+        shows (NaN, silence) is found when features are computed.
     """
     files = sorted(set(dataset.clips["file"]))
 
@@ -183,7 +190,9 @@ def _labels(column: pd.Series, name: str, allowed: Sequence[str] | None) -> pd.S
     if allowed is not None:
         for label in sorted(set(text)):
             if label not in allowed:
-                raise CoppiceError(f"dataset {name!r}: label {label!r} is unknown. {did_you_mean(label, allowed)}")
+                raise CoppiceError(
+                    f"dataset {name!r}: label {label!r} is unknown. {did_you_mean(label, allowed)}"
+                )
     return text.astype(str)
 
 
@@ -209,7 +218,9 @@ def _folds(given: pd.DataFrame) -> pd.Series:
     bad = text.notna() & ~(values % 1 == 0).fillna(False)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        raise CoppiceError(f"fold of clip {row + 1} is {text.iloc[row]!r}; give a whole number or leave it empty.")
+        raise CoppiceError(
+            f"fold of clip {row + 1} is {text.iloc[row]!r}; give a whole number or leave it empty."
+        )
     return values.astype("Int64")
 
 
@@ -230,7 +241,9 @@ def _check(clips: pd.DataFrame, name: str) -> None:
         raise CoppiceError(f"dataset {name!r}: clip {twice.iloc[0]!r} is listed twice; list every clip once.")
     kinds = sorted(set(clips["label"]))
     if len(kinds) < 2:
-        raise CoppiceError(f"dataset {name!r} has one class only, {kinds[0]!r}; a classifier needs at least 2.")
+        raise CoppiceError(
+            f"dataset {name!r} has one class only, {kinds[0]!r}; a classifier needs at least 2."
+        )
     strange = clips["split"].dropna()[~clips["split"].dropna().isin(["train", "test"])]
     if len(strange):
         raise CoppiceError(f"split is {strange.iloc[0]!r}; give 'train', 'test' or leave it empty.")

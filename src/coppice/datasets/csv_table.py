@@ -31,7 +31,7 @@ MAX_TABLE_BYTES = 1 << 30
 def open_csv(
     table: str | Path, *, root: str | Path | None = None, columns: Mapping[str, str] | None = None
 ) -> Dataset:
-    """Read a CSV or TSV table of clips.
+    r"""Read a CSV or TSV table of clips.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ def open_csv(
     root : str, Path or None
         Folder that the file names are relative to; None: the folder of the table, or its ``audio`` folder.
     columns : mapping or None
-        Our column name → the table's, such as ``{"label": "category", "recording": "src_file"}``. Columns that are not
-        mapped are found by their usual names.
+        Our column name → the table's, such as ``{"label": "category", "recording": "src_file"}``. Columns
+        that are not mapped are found by their usual names.
 
     Returns
     -------
@@ -59,13 +59,15 @@ def open_csv(
     >>> root = Path(tempfile.mkdtemp())
     >>> for name in ("a.wav", "b.wav"):
     ...     (root / name).touch()
-    >>> _ = (root / "clips.csv").write_text("filename;category\\na.wav;dog\\nb.wav;rain\\n")
+    >>> _ = (root / "clips.csv").write_text("filename;category\na.wav;dog\nb.wav;rain\n")
     >>> open_csv(root / "clips.csv").labels
     ('dog', 'rain')
     """
     table = Path(table).absolute()
     given = read_table(table)
-    mapped = pd.DataFrame({ours: given[theirs] for ours, theirs in _match(given, table, columns or {}).items()})
+    mapped = pd.DataFrame(
+        {ours: given[theirs] for ours, theirs in _match(given, table, columns or {}).items()}
+    )
     names = mapped["file"].str.strip()
     if (names == "").any():
         row = int((names == "").to_numpy().argmax())
@@ -77,7 +79,7 @@ def open_csv(
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV or TSV file as text; the header says which separator it uses.
+    r"""Read a CSV or TSV file as text; the header says which separator it uses.
 
     Parameters
     ----------
@@ -98,7 +100,7 @@ def read_table(path: Path) -> pd.DataFrame:
     --------
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "t.tsv"
-    >>> _ = file.write_text("filename\\tfold\\na.wav\\t1\\n")
+    >>> _ = file.write_text("filename\tfold\na.wav\t1\n")
     >>> read_table(file).to_dict("records")
     [{'filename': 'a.wav', 'fold': '1'}]
     """
@@ -121,7 +123,9 @@ def read_table(path: Path) -> pd.DataFrame:
         raise CoppiceError(f"{path} has no rows below its header; list at least one clip.")
     names = [name.strip() for name in rows[0]]
     if len(set(names)) < len(names):
-        raise CoppiceError(f"{path} has two columns of one name in its header: {', '.join(map(repr, names))}.")
+        raise CoppiceError(
+            f"{path} has two columns of one name in its header: {', '.join(map(repr, names))}."
+        )
     for number, row in enumerate(rows[1:], start=2):
         if len(row) > len(names):
             raise CoppiceError(f"{path}: line {number} has {len(row)} cells, the header {len(names)}.")
@@ -150,7 +154,9 @@ def _match(given: pd.DataFrame, table: Path, columns: Mapping[str, str]) -> dict
     found = {}
     for ours, theirs in columns.items():
         if ours not in COLUMNS:
-            raise CoppiceError(f"columns maps {ours!r}, which is no clip column. {did_you_mean(ours, COLUMNS)}")
+            raise CoppiceError(
+                f"columns maps {ours!r}, which is no clip column. {did_you_mean(ours, COLUMNS)}"
+            )
         if theirs not in given.columns:
             raise CoppiceError(f"{table} has no column {theirs!r}. {did_you_mean(theirs, given.columns)}")
         found[ours] = theirs
@@ -161,12 +167,15 @@ def _match(given: pd.DataFrame, table: Path, columns: Mapping[str, str]) -> dict
     for ours in REQUIRED:
         if ours not in found:
             raise CoppiceError(
-                f"{table} has no column for the {ours}: its columns are {', '.join(map(repr, given.columns))}; "
-                f"name one by columns, such as {{{ours!r}: {given.columns[0]!r}}}."
+                f"{table} has no column for the {ours}: "
+                f"its columns are {', '.join(map(repr, given.columns))}; "
+                f"say which one it is, as columns: {{{ours}: <its name>}}."
             )
     return found
 
 
 def _audio_root(table: Path, first: str) -> Path:
     beside = table.parent
-    return beside / "audio" if not (beside / first).exists() and (beside / "audio" / first).exists() else beside
+    return (
+        beside / "audio" if not (beside / first).exists() and (beside / "audio" / first).exists() else beside
+    )

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import ssl
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -16,7 +17,13 @@ from coppice.core.progress import progress_bar, say
 _BLOCK_BYTES = 1 << 18
 _ATTEMPTS = 4
 _TIMEOUT_S = 30.0
-_NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
+_NETWORK_ERRORS = (
+    urllib.error.URLError,
+    http.client.HTTPException,
+    ConnectionError,
+    TimeoutError,
+    ssl.SSLError,
+)
 
 
 def download(
@@ -35,8 +42,8 @@ def download(
     url : str
         http or https.
     target : Path
-        Where the finished file is to stand. A part of it is kept as ``<name>.part``; where the server names a version
-        of the file (ETag or date), the part is only continued when the version is still the same.
+        Where the finished file is to stand. A part of it is kept as ``<name>.part``; where the server names
+        a version of the file (ETag or date), the part is only continued when the version is still the same.
     md5 : str or None
         Checksum the file must have.
     md5_hint : str or None
@@ -64,23 +71,31 @@ def download(
     with plain_os_errors("write", target), FileLock(target.with_name(target.name + ".lock")):
         if target.exists():
             return target
-        for attempt in range(1, attempts + 1):
-            try:
-                _fetch(url, part)
-                break
-            except urllib.error.HTTPError as error:
-                raise CoppiceError(f"{url} cannot be downloaded: the server answers {error.code}; {hint}.") from error
-            except _NETWORK_ERRORS as error:
-                reason = getattr(error, "reason", None) or error
-                if attempt == attempts:
-                    raise CoppiceError(f"{url} cannot be downloaded ({reason}); {hint}.") from error
-                say(f"the download was interrupted ({reason}); going on, attempt {attempt + 1} of {attempts}")
+        _fetch_patiently(url, part, hint, attempts)
         _check(part, url, md5, md5_hint)
         with part.open("rb") as handle:
             os.fsync(handle.fileno())
         part.replace(target)
         _version_file(part).unlink(missing_ok=True)
     return target
+
+
+def _fetch_patiently(url: str, part: Path, hint: str, attempts: int) -> None:
+    for attempt in range(1, attempts + 1):
+        try:
+            return _fetch(url, part)
+        except _NETWORK_ERRORS as error:
+            status = error.code if isinstance(error, urllib.error.HTTPError) else None
+            if status == 416:  # the part does not fit what the server has: begin again
+                part.unlink(missing_ok=True)
+            elif status is not None and status < 500:
+                raise CoppiceError(
+                    f"{url} cannot be downloaded: the server answers {status}; {hint}."
+                ) from error
+            reason = getattr(error, "reason", None) or error
+            if attempt == attempts:
+                raise CoppiceError(f"{url} cannot be downloaded ({reason}); {hint}.") from error
+            say(f"the download was interrupted ({reason}); going on, attempt {attempt + 1} of {attempts}")
 
 
 def _version_file(part: Path) -> Path:
@@ -93,7 +108,9 @@ def _known_version(part: Path, url: str) -> str | None:
         stored = json.loads(_version_file(part).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return stored["version"] if isinstance(stored, dict) and stored.get("url") == url and part.exists() else None
+    return (
+        stored["version"] if isinstance(stored, dict) and stored.get("url") == url and part.exists() else None
+    )
 
 
 def _fetch(url: str, part: Path) -> None:
@@ -136,7 +153,5 @@ def _check(part: Path, url: str, md5: str | None, md5_hint: str | None) -> None:
         return
     if md5 is not None:
         part.unlink()
-        raise CoppiceError(
-            f"{url} arrived with MD5 {found} instead of {md5}; it was removed. Try again, or fetch it by hand."
-        )
+        raise CoppiceError(f"{url} arrived with MD5 {found} instead of {md5}; it was removed, so try again.")
     say(f"{url} has MD5 {found}, not {md5_hint} as once published; its content is checked instead")

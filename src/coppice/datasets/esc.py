@@ -31,8 +31,9 @@ def open_esc(name: str, *, root: str | Path | None = None) -> Dataset:
     name : {"esc10", "esc50"}
         ESC-10: 400 clips of 10 classes; ESC-50: 2000 of 50. Five folds; ``src_file`` is the recording.
     root : str, Path or None
-        A folder with ``meta/esc50.csv`` and ``audio/`` (as ESC-50 is published), ``<name>.csv`` and ``audio/``, or
-        ``<name>.csv`` beside the sounds. None: the cache folder; ESC-50 (600 MB) is downloaded where it is not there.
+        A folder with ``meta/esc50.csv`` and ``audio/`` (as ESC-50 is published), ``<name>.csv`` and
+        ``audio/``, or ``<name>.csv`` beside the sounds. None: the cache folder; ESC-50 (600 MB) is
+        downloaded where it is not there.
 
     Returns
     -------
@@ -107,10 +108,15 @@ def _read(name: str, root: Path) -> Dataset:
 
 def _layout(name: str, root: Path) -> tuple[Path, Path]:
     """Find the table and the folder of the sounds."""
-    for table in (root / f"{name}.csv", root / "meta" / f"{name}.csv", root / "meta" / "esc50.csv", root / "esc50.csv"):
+    for table in (
+        root / f"{name}.csv",
+        root / "meta" / f"{name}.csv",
+        root / "meta" / "esc50.csv",
+        root / "esc50.csv",
+    ):
         if table.is_file():
             return table, (root / "audio" if (root / "audio").is_dir() else root)
     raise CoppiceError(
-        f"{root} does not hold {name}: give a folder with meta/esc50.csv and audio/, with {name}.csv and audio/, "
-        f"or with {name}.csv beside the sounds."
+        f"{root} does not hold {name}: give a folder with meta/esc50.csv and audio/, "
+        f"with {name}.csv and audio/, or with {name}.csv beside the sounds."
     )

@@ -20,8 +20,8 @@ MISSING, KEPT, CUT, PADDED, BAD = 0, 1, 2, 3, 4
 class FeatureFile:
     """A feature store under construction. Use it as a context manager, under a lock.
 
-    The rows lie in ``.partial-<name>/features.npy``, with a byte per row in ``done`` that is written after the row has
-    reached the disk. :meth:`complete` renames the folder to its final name.
+    The rows lie in ``.partial-<name>/features.npy``, with a byte per row in ``done`` that is written after
+    the row has reached the disk. :meth:`complete` renames the folder to its final name.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ class FeatureFile:
 
     def _write_row(self, row: int, picture: np.ndarray) -> None:
         with plain_os_errors("write the feature store", self._store):
-            self._write_at(self._start + row * self._row_bytes, memoryview(picture).cast("B"))
+            self._write_at(self._start + row * self._row_bytes, memoryview(picture.tobytes()))
 
     def checkpoint(self) -> None:
         """Bring the rows to the disk, then mark them as done."""
@@ -161,16 +161,21 @@ def open_complete(
     state = read_json(store / "store.json", "feature store")
     try:
         array = np.load(store / "features.npy", mmap_mode="r", allow_pickle=False)
-        fits = array.shape == shape and array.dtype == np.float32 and {"cut", "padded", "problems"} <= state.keys()
+        fits = (
+            array.shape == shape
+            and array.dtype == np.float32
+            and {"cut", "padded", "problems"} <= state.keys()
+        )
     except (OSError, ValueError, AttributeError):
         fits = False
     if not fits:
-        raise CoppiceError(f"the feature store {store} is damaged; remove the folder, and it is computed again.")
+        raise CoppiceError(
+            f"the feature store {store} is damaged; remove the folder, and it is computed again."
+        )
     return array, state
 
 
 def _npy_header(shape: tuple[int, int, int]) -> bytes:
-    import io
 
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(buffer, {"descr": "<f4", "fortran_order": False, "shape": shape})

@@ -63,8 +63,9 @@ def load_features(
 ) -> FeatureSet:
     """Compute the features of every clip, or take them from the store.
 
-    The store is keyed by the clip table (files with size and date, stretches) and the front end. Two processes may ask
-    for the same: one computes, the other waits. A run that was killed is taken up where it stood.
+    The store is keyed by the clip table (files with size and date, stretches) and the front end. Two
+    processes may ask for the same: one computes, the other waits. A run that was killed is taken up where
+    it stood.
 
     Parameters
     ----------
@@ -108,35 +109,42 @@ def load_features(
                 _fill(store, dataset, front_end, threads or cpu_count())
     array, state = open_complete(store, (len(dataset), *front_end.shape))
     ids, files = dataset.clips["clip_id"].tolist(), dataset.clips["file"].tolist()
-    problems = tuple((ids[int(row)], files[int(row)], sentence) for row, sentence in state["problems"].items())
+    problems = tuple(
+        (ids[int(row)], files[int(row)], sentence) for row, sentence in state["problems"].items()
+    )
     usable = np.ones(len(dataset), dtype=bool)
     usable[[int(row) for row in state["problems"]]] = False
     if problems and bad_clips == "refuse":
         raise CoppiceError(_refusal(problems, len(dataset)))
     if not usable.any():
-        raise CoppiceError(f"none of the {len(dataset)} clips of {dataset.name!r} can be used: {problems[0][2]}")
+        raise CoppiceError(
+            f"none of the {len(dataset)} clips of {dataset.name!r} can be used: {problems[0][2]}"
+        )
     return FeatureSet(array=array, problems=problems, cut=state["cut"], padded=state["padded"], usable=usable)
 
 
 def store_key(dataset: Dataset, front_end: FrontEnd) -> str:
     """Return the digest that names the store of a dataset and a front end.
 
-    It changes when a file does (size, date, readability), when a stretch does, and with every constant of the front end.
-    Labels and folds do not matter.
+    It changes when a file does (size, date, readability), when a stretch does, and with every constant of
+    the front end. Labels and folds do not matter.
     """
     seen: dict[str, Any] = {}
 
     def facts(file: str) -> Any:
         if file not in seen:
             try:
-                status = os.stat(file)
+                status = Path(file).stat()
                 seen[file] = [status.st_size, status.st_mtime_ns, os.access(file, os.R_OK)]
             except OSError:
                 seen[file] = None
         return seen[file]
 
-    table = dataset.clips[["clip_id", "file", "start_s", "duration_s"]].itertuples(index=False)
-    clips = [[c.clip_id, c.file, facts(c.file), c.start_s, repr(c.duration_s)] for c in table]
+    columns = [dataset.clips[name].tolist() for name in ("clip_id", "file", "start_s", "duration_s")]
+    clips = [
+        [clip_id, file, facts(file), start_s, repr(duration_s)]
+        for clip_id, file, start_s, duration_s in zip(*columns, strict=True)
+    ]
     # The preset is a name only; the same constants under another name give the same features.
     constants = {name: value for name, value in front_end.to_dict().items() if name != "preset"}
     return digest({"store": STORE_VERSION, "clips": clips, "front_end": constants})

@@ -17,8 +17,8 @@ def open_folder(root: str | Path) -> Dataset:
     Parameters
     ----------
     root : str or Path
-        ``root/<class>/…/<recording>.wav``; sub-folders of a class are searched, too. Hidden files are left alone; files
-        without the extension of a sound file are counted in ``ignored``.
+        ``root/<class>/…/<recording>.wav``; sub-folders of a class are searched, too. Hidden files are left
+        alone; files without the extension of a sound file are counted in ``ignored``.
 
     Returns
     -------
@@ -28,7 +28,8 @@ def open_folder(root: str | Path) -> Dataset:
     Raises
     ------
     CoppiceError
-        If the folder cannot be read, holds no class folders, a class folder holds no sound, or there is one class.
+        If the folder cannot be read, holds no class folders, a class folder holds no sound, or there is one
+        class.
 
     Examples
     --------
@@ -56,7 +57,7 @@ def open_folder(root: str | Path) -> Dataset:
         rows += [(str(file), folder.name) for file in sounds]
         if not sounds:
             raise CoppiceError(
-                f"class folder {folder} holds no sound files ({', '.join(EXTENSIONS)}); add some or remove it."
+                f"class folder {folder} holds no sound files ({', '.join(EXTENSIONS)}); fill or remove it."
             )
     return make_dataset(root.name, pd.DataFrame(rows, columns=["file", "label"]), root=root, ignored=ignored)
 

@@ -1,4 +1,4 @@
-"""Train, validation and test: by folds, by the official split, or drawn; a recording stands on one side only."""
+"""Train, validation and test: by folds, officially or drawn; a recording stands on one side only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,9 +57,9 @@ def split_dataset(
     dataset : Dataset
         What to divide.
     strategy : {"auto", "folds", "official", "drawn"}
-        ``folds``: one fold tests, one validates. ``official``: the ``split`` column; validation is drawn from its train
-        part. ``drawn``: stratified by class. ``auto``: folds where ``test_fold`` is given, else official where there is
-        a ``split`` column, else folds where every clip has one, else drawn.
+        ``folds``: one fold tests, one validates. ``official``: the ``split`` column; validation is drawn
+        from its train part. ``drawn``: stratified by class. ``auto``: folds where ``test_fold`` is given,
+        else official where there is a ``split`` column, else folds where every clip has one, else drawn.
     test_fold : int or None
         The fold that tests; None: the last.
     validation_fold : int or None
@@ -96,7 +96,9 @@ def split_dataset(
     if chosen == "folds":
         split = _by_folds(dataset, test_fold, validation_fold)
     elif test_fold is not None or validation_fold is not None:
-        raise CoppiceError(f"split strategy {chosen!r} uses no folds; leave out test_fold and validation_fold.")
+        raise CoppiceError(
+            f"split strategy {chosen!r} uses no folds; leave out test_fold and validation_fold."
+        )
     elif chosen == "official":
         split = _official(dataset, validation_fraction, seed)
     else:
@@ -174,7 +176,9 @@ def _by_folds(dataset: Dataset, test_fold: int | None, validation_fold: int | No
         raise CoppiceError(f"test_fold is {test}; the folds of {dataset.name!r} are {known}.")
     validation = folds[folds.index(test) - 1] if validation_fold is None else validation_fold
     if validation not in folds or validation == test:
-        raise CoppiceError(f"validation_fold is {validation}; give a fold of {known} other than the test fold {test}.")
+        raise CoppiceError(
+            f"validation_fold is {validation}; give a fold of {known} other than the test fold {test}."
+        )
     numbers = dataset.clips["fold"].fillna(min(folds) - 1).to_numpy(dtype=np.int64)
     listed = dataset.clips["fold"].notna().to_numpy()
     return Split(
@@ -191,8 +195,8 @@ def _official(dataset: Dataset, validation_fraction: float, seed: int) -> Split:
     rows = np.flatnonzero(part == "train")
     if not len(rows) or not (part == "test").any():
         raise CoppiceError(
-            f"dataset {dataset.name!r} has {len(rows)} clips of split 'train' and {(part == 'test').sum()} of 'test'; "
-            "mark both, or use strategy 'drawn'."
+            f"dataset {dataset.name!r} has {len(rows)} clips of split 'train' and "
+            f"{(part == 'test').sum()} of 'test'; mark both, or use strategy 'drawn'."
         )
     counts, groups = _counts(dataset, rows)
     _enough(dataset, counts, needed=2, where="in the train part, which gives train and validation")
@@ -201,7 +205,7 @@ def _official(dataset: Dataset, validation_fraction: float, seed: int) -> Split:
         train=rows[~drawn[groups]],
         validation=rows[drawn[groups]],
         test=np.flatnonzero(part == "test"),
-        how=f"the dataset's own test part; validation drawn from its train part with seed {seed}, whole recordings",
+        how=f"the dataset's own test part; validation drawn from its train part with seed {seed}, grouped",
         unused=int((part == "").sum()),
     )
 
@@ -232,13 +236,15 @@ def _counts(
     return counts, groups
 
 
-def _enough(dataset: Dataset, counts: Int[np.ndarray, "recordings labels"], *, needed: int, where: str) -> None:
+def _enough(
+    dataset: Dataset, counts: Int[np.ndarray, "recordings labels"], *, needed: int, where: str
+) -> None:
     for label, of_class in zip(dataset.labels, counts.T, strict=True):
         recordings = int((of_class > 0).sum())
         if recordings < needed:
             raise CoppiceError(
-                f"class {label!r} has {recordings} recordings ({of_class.sum()} clips) {where}; it needs at least "
-                f"{needed}. Add recordings or remove the class."
+                f"class {label!r} has {recordings} recordings ({of_class.sum()} clips) {where}; "
+                f"it needs at least {needed}. Add recordings or remove the class."
             )
 
 
@@ -253,7 +259,8 @@ def _draw(
 ) -> Bool[np.ndarray, "recordings"]:
     """Draw whole recordings until each class has come as near to the fraction of its clips as they allow.
 
-    Every class gets at least one recording and keeps ``leave`` recordings, where its recordings have no other class.
+    Every class gets at least one recording and keeps ``leave`` recordings, where its recordings have no
+    other class.
     """
     order = numpy_stream(seed, "split", purpose).permutation(len(counts))
     drawn = np.zeros(len(counts), dtype=bool)
@@ -263,7 +270,9 @@ def _draw(
         goal = fraction * counts[free, label].sum()
         of_class = [row for row in order if free[row] and counts[row, label]]
         smallest_last = sorted(of_class, key=lambda row: -counts[row, label])
-        for row, forced in [(row, False) for row in of_class] + [(row, True) for row in reversed(smallest_last)]:
+        for row, forced in [(row, False) for row in of_class] + [
+            (row, True) for row in reversed(smallest_last)
+        ]:
             got = counts[drawn, label].sum()
             nearer = abs(got + counts[row, label] - goal) < abs(got - goal)
             present = counts[row] > 0

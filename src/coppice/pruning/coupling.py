@@ -29,7 +29,7 @@ class Coupling:
         self._reasons = ["meet values that no filter makes"]
 
     def fresh(self, count: int, *, from_filters: bool = True) -> Int64[Tensor, " count"]:
-        """Return new labels: of filters, or placeholders (``from_filters=False``) for a parameter's elements."""
+        """Return new labels: of filters, or placeholders for the elements of a parameter."""
         start = len(self._class_of)
         labels = torch.arange(start, start + count)
         self._class_of = torch.cat([self._class_of, labels])

@@ -19,17 +19,15 @@ def channel_labels(trace: Tracer, labels: Labels, axis: int) -> Int64[Tensor, " 
 
 @rule("convolution", "_convolution", "convolution_overrideable", "cudnn_convolution", "mkldnn_convolution")
 def convolution(trace: Tracer, call: Call) -> Labels | None:
-    """Convolution of any dimension: plain, transposed, grouped, depthwise with or without multiplier."""
+    """Follow a convolution: plain, transposed, grouped, depthwise with or without multiplier."""
     labels = trace.labels(call.args[0])
     found = trace.weight(call["weight"])
-    if found is None or trace.filters(found[0], 0 if found[0].ndim < 2 else call.out.shape[1]) is None:
+    filters = trace.filters(found[0], call.out.shape[1]) if found is not None else None
+    if found is None or filters is None:
         trace.coupling.pin(labels, f"are read in {trace.place} by weights that are computed, not stored")
         return None
-    parameter = found[0]
-    channels, groups = labels.shape[1], call["groups"]
+    parameter, channels, groups = found[0], labels.shape[1], call["groups"]
     transposed = call.has("transposed") and call["transposed"]
-    filters = trace.filters(parameter, call.out.shape[1])
-    assert filters is not None
     inputs = channel_labels(trace, labels, 1)
     if groups == 1:
         trace.read(parameter, 0 if transposed else 1, inputs)
@@ -51,7 +49,7 @@ def convolution(trace: Tracer, call: Call) -> Labels | None:
 
 @rule("mm", "addmm")
 def linear(trace: Tracer, call: Call) -> Labels | None:
-    """A matrix product with a stored weight."""
+    """Follow a matrix product with a stored weight."""
     with_bias = call.has("mat1")
     source = call["mat1"] if with_bias else call["self"]
     found = trace.weight(call["mat2"])
@@ -84,7 +82,7 @@ def linear(trace: Tracer, call: Call) -> Labels | None:
     "mkldnn_batch_norm",
 )
 def batch_normalised(trace: Tracer, call: Call) -> Labels:
-    """Batch normalisation, and instance normalisation through it: parameters vanish with their channel."""
+    """Follow batch (and through it instance) normalisation: parameters vanish with their channel."""
     labels = trace.labels(call.args[0])
     own_statistics = not call.has("running_mean") or call["running_mean"] is None
     if varying_axes(labels) and 1 not in varying_axes(labels) and not own_statistics:
@@ -97,7 +95,7 @@ def batch_normalised(trace: Tracer, call: Call) -> Labels:
 
 @rule("mkldnn_rnn_layer")
 def recurrent(trace: Tracer, call: Call) -> None:
-    """LSTM kernel: reads channels on its input; its own units stay."""
+    """Read channels on the input of an LSTM; its own units stay."""
     found = trace.weight(call["weight0"])
     channels = channel_labels(trace, trace.labels(call["input"]), 2)
     if found is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from coppice.core.errors import CoppiceError
-from coppice.core.files import read_json, write_text
+from coppice.core.files import plain_os_errors, write_text
 
 VERSION = 1
 
@@ -44,27 +44,41 @@ class LayerPlan:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
-            raise CoppiceError(f"a layer in the plan is called {self.name!r}; give its dotted name, such as 'conv2'.")
+            raise CoppiceError(
+                f"a layer in the plan is called {self.name!r}; give its dotted name, such as 'conv2'."
+            )
         if not _is_whole(self.filters) or self.filters < 1:
-            raise CoppiceError(f"{self.name!r} has {self.filters!r} filters in the plan; give a whole number from 1.")
+            raise CoppiceError(
+                f"{self.name!r} has {self.filters!r} filters in the plan; give a whole number from 1."
+            )
         if not isinstance(self.keep, tuple) or not all(_is_whole(index) for index in self.keep):
             raise CoppiceError(f"{self.name!r} keeps {_short(self.keep)} in the plan; give whole numbers.")
         if not self.keep:
             raise CoppiceError(f"{self.name!r} keeps no filter in the plan; a layer must keep at least one.")
+        seen: set[int] = set()
         for index in self.keep:
             if not 0 <= index < self.filters:
                 raise CoppiceError(
-                    f"{self.name!r} keeps filter {index} in the plan but has filters 0 to {self.filters - 1}."
+                    f"{self.name!r} keeps filter {_short(index)} in the plan but has filters 0 to "
+                    f"{_short(self.filters - 1)}."
                 )
-        if len(set(self.keep)) < len(self.keep):
-            twice = next(index for index in self.keep if self.keep.count(index) > 1)
-            raise CoppiceError(f"{self.name!r} keeps filter {twice} twice in the plan; name each filter once.")
+            if index in seen:
+                raise CoppiceError(
+                    f"{self.name!r} keeps filter {index} twice in the plan; name each filter once."
+                )
+            seen.add(index)
         if list(self.keep) != sorted(self.keep):
-            raise CoppiceError(f"{self.name!r} keeps {_short(self.keep)} in the plan; sort the indices ascending.")
+            raise CoppiceError(
+                f"{self.name!r} keeps {_short(self.keep)} in the plan; sort the indices ascending."
+            )
         if not isinstance(self.coupled, tuple) or not all(isinstance(name, str) for name in self.coupled):
-            raise CoppiceError(f"{self.name!r} is coupled to {_short(self.coupled)} in the plan; give layer names.")
+            raise CoppiceError(
+                f"{self.name!r} is coupled to {_short(self.coupled)} in the plan; give layer names."
+            )
         if len({self.name, *self.coupled}) < 1 + len(self.coupled):
-            raise CoppiceError(f"{self.name!r} is coupled to {list(self.coupled)} in the plan; name each layer once.")
+            raise CoppiceError(
+                f"{self.name!r} is coupled to {list(self.coupled)} in the plan; name each layer once."
+            )
 
     @property
     def removed(self) -> tuple[int, ...]:
@@ -104,7 +118,9 @@ class PruningPlan:
 
     def __post_init__(self) -> None:
         if not _is_whole(self.version) or self.version != VERSION:
-            raise CoppiceError(f"the plan has version {self.version!r}; this coppice reads version {VERSION}.")
+            raise CoppiceError(
+                f"the plan has version {self.version!r}; this coppice reads version {VERSION}."
+            )
         if self.criterion is not None and not isinstance(self.criterion, str):
             raise CoppiceError(f"the plan's criterion is {_short(self.criterion)}; give a name or null.")
         seen: set[str] = set()
@@ -116,7 +132,8 @@ class PruningPlan:
             for name in layer.coupled:
                 if name in seen:
                     raise CoppiceError(
-                        f"{name!r} stands in the plan twice: on its own and coupled to {layer.name!r}; drop its entry."
+                        f"{name!r} stands in the plan twice: on its own and coupled to {layer.name!r}; "
+                        "drop its entry."
                     )
 
     def keep(self, name: str) -> tuple[int, ...] | None:
@@ -151,7 +168,7 @@ class PruningPlan:
             If it is not JSON or not a plan; the message says which entry is wrong.
         """
         try:
-            value = json.loads(text)
+            value = json.loads(text, object_pairs_hook=_object)
         except (ValueError, RecursionError) as error:
             raise CoppiceError(f"the plan is not valid JSON: {error}.") from error
         return cls.from_data(value)
@@ -167,11 +184,15 @@ class PruningPlan:
         """
         fields = _fields(value, "the plan", {"version", "criterion", "layers"}, optional={"criterion"})
         if not _is_whole(fields["version"]) or fields["version"] != VERSION:
-            raise CoppiceError(f"the plan has version {fields['version']!r}; this coppice reads version {VERSION}.")
+            raise CoppiceError(
+                f"the plan has version {fields['version']!r}; this coppice reads version {VERSION}."
+            )
         rows = _list(fields["layers"], "the plan's layers")
         layers = []
         for row in rows:
-            entry = _fields(row, "a layer in the plan", {"name", "filters", "keep", "coupled"}, optional={"coupled"})
+            entry = _fields(
+                row, "a layer in the plan", {"name", "filters", "keep", "coupled"}, optional={"coupled"}
+            )
             name = entry["name"]
             keep = tuple(_list(entry["keep"], f"what {name!r} keeps"))
             coupled = tuple(_list(entry.get("coupled", []), f"what {name!r} is coupled to"))
@@ -191,7 +212,15 @@ class PruningPlan:
         CoppiceError
             If the file cannot be read or holds no valid plan.
         """
-        return cls.from_data(read_json(Path(path), "plan"))
+        path = Path(path)
+        with plain_os_errors("read the plan", path):
+            data = path.read_bytes()
+        try:
+            return cls.from_json(data.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise CoppiceError(f"{path} is not a plan: it is not UTF-8 text.") from error
+        except CoppiceError as error:
+            raise CoppiceError(f"{path} cannot be used: {error}") from error
 
 
 def _is_whole(value: Any) -> bool:
@@ -201,6 +230,15 @@ def _is_whole(value: Any) -> bool:
 def _short(value: Any) -> str:
     text = repr(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        raise CoppiceError(f"the plan has the entry {_short(twice)} twice in one object; write it once.")
+    return value
 
 
 def _list(value: Any, what: str) -> list[Any]:
@@ -215,5 +253,7 @@ def _fields(value: Any, what: str, known: set[str], optional: set[str]) -> dict[
     for name in known - optional - value.keys():
         raise CoppiceError(f"{what} has no {name!r}; it needs {', '.join(sorted(known - optional))}.")
     for name in value.keys() - known:
-        raise CoppiceError(f"{what} has an unknown entry {_short(name)}; known are {', '.join(sorted(known))}.")
+        raise CoppiceError(
+            f"{what} has an unknown entry {_short(name)}; known are {', '.join(sorted(known))}."
+        )
     return value

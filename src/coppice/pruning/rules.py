@@ -5,50 +5,60 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from coppice.pruning.labels import narrowed, varying_axes
+from coppice.pruning.labels import varying_axes
 from coppice.pruning.tracer import Call, Labels, Tracer, rule
 
 _UNARY = """
-    relu relu_ relu6 tanh tanh_ sigmoid sigmoid_ hardtanh hardtanh_ hardsigmoid hardsigmoid_ hardswish hardswish_
-    gelu gelu_ silu silu_ mish mish_ leaky_relu leaky_relu_ elu elu_ selu selu_ celu celu_ softplus
-    log_sigmoid_forward softshrink hardshrink threshold threshold_ abs abs_ neg neg_ exp exp_ log log_ log1p log1p_
-    log2 log10 sqrt sqrt_ rsqrt rsqrt_ square reciprocal reciprocal_ sin cos erf sign round floor ceil expm1 logit
-    clamp_min clamp_min_ clamp_max clamp_max_ nan_to_num isnan isinf logical_not bernoulli
-    dropout dropout_ native_dropout alpha_dropout feature_dropout
+    relu relu_ relu6 tanh tanh_ sigmoid sigmoid_ hardtanh hardtanh_ hardsigmoid hardsigmoid_
+    hardswish hardswish_ gelu gelu_ silu silu_ mish mish_ leaky_relu leaky_relu_ elu elu_ selu selu_
+    celu celu_ softplus log_sigmoid_forward softshrink hardshrink threshold threshold_
+    abs abs_ neg neg_ exp exp_ log log_ log1p log1p_ log2 log10 sqrt sqrt_ rsqrt rsqrt_ square
+    reciprocal reciprocal_ sin cos erf sign round floor ceil expm1 logit clamp_min clamp_min_
+    clamp_max clamp_max_ nan_to_num isnan isinf logical_not
+    dropout dropout_ native_dropout alpha_dropout feature_dropout bernoulli
     clone contiguous _to_copy to detach detach_ alias lift_fresh positive
     zeros_like ones_like full_like empty_like rand_like randn_like fill_ zero_ uniform_ normal_
 """
 
 _TOGETHER = """
-    add add_ sub sub_ rsub mul mul_ div div_ pow pow_ maximum minimum fmax fmin clamp clamp_ where lerp addcmul addcdiv
-    atan2 masked_fill masked_fill_ _prelu_kernel xlogy eq ne lt le gt ge logical_and logical_or logical_xor
+    add add_ sub sub_ rsub mul mul_ div div_ pow pow_ maximum minimum fmax fmin clamp clamp_ where lerp
+    addcmul addcdiv atan2 masked_fill masked_fill_ _prelu_kernel xlogy eq ne lt le gt ge
+    logical_and logical_or logical_xor
 """
 
 _EXECUTED = """
-    permute transpose t numpy_T unsqueeze squeeze expand slice select unbind split split_with_sizes unsafe_split
-    unsafe_split_with_sizes chunk narrow index_select flip roll repeat unfold diagonal movedim transpose_ squeeze_
-    unsqueeze_ t_ channel_shuffle pixel_shuffle pixel_unshuffle
+    permute transpose transpose_ t t_ numpy_T unsqueeze unsqueeze_ squeeze squeeze_ expand slice select
+    unbind split split_with_sizes unsafe_split unsafe_split_with_sizes chunk narrow index_select flip roll
+    repeat unfold diagonal movedim channel_shuffle pixel_shuffle pixel_unshuffle
 """
 
-_SPATIAL = {
-    1: "max_pool1d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d reflection_pad1d replication_pad1d "
-    "upsample_nearest1d upsample_linear1d max_pool1d_with_indices",
-    2: "max_pool2d max_pool2d_with_indices avg_pool2d adaptive_avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d "
-    "reflection_pad2d replication_pad2d upsample_nearest2d upsample_bilinear2d upsample_bicubic2d",
-    3: "max_pool3d max_pool3d_with_indices avg_pool3d adaptive_avg_pool3d _adaptive_avg_pool3d adaptive_max_pool3d "
-    "reflection_pad3d replication_pad3d upsample_nearest3d upsample_trilinear3d",
-}
+_SPATIAL = """
+    max_pool#d max_pool#d_with_indices avg_pool#d adaptive_avg_pool#d _adaptive_avg_pool#d
+    adaptive_max_pool#d reflection_pad#d replication_pad#d
+    upsample_nearest#d upsample_linear#d upsample_bilinear#d upsample_bicubic#d upsample_trilinear#d
+"""
+
+_REDUCTIONS = """
+    mean sum amax amin max min var std var_mean std_mean logsumexp norm linalg_vector_norm prod any all
+    median argmax argmin count_nonzero nansum nanmean
+"""
+
+_MIXING = """
+    bmm baddbmm mv dot outer einsum sort topk kthvalue _cdist_forward scaled_dot_product_attention
+    _scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention
+    _scaled_dot_product_efficient_attention _scaled_dot_product_attention_math
+"""
 
 
 @rule(*_UNARY.split())
 def same(trace: Tracer, call: Call) -> Labels:
-    """Elementwise functions, copies and tensors made in the likeness of another."""
+    """Keep labels: elementwise functions, copies, tensors made in the likeness of another."""
     return trace.labels(call.args[0])
 
 
 @rule(*_TOGETHER.split())
 def together(trace: Tracer, call: Call) -> Labels | None:
-    """Elementwise functions of several tensors: labels that meet are coupled."""
+    """Couple the labels that meet in an elementwise function of several tensors."""
     values = [*call.args, *call.kwargs.values()]
     labels = [trace.labels(value) for value in values if isinstance(value, Tensor)]
     met = labels[0]
@@ -84,38 +94,40 @@ def meet(trace: Tracer, left: Labels, right: Labels) -> Labels:
 
 @rule(*_EXECUTED.split())
 def executed(trace: Tracer, call: Call) -> Labels | tuple[Labels, ...] | None:
-    """Operators that only move values are executed on the labels."""
+    """Execute on the labels an operator that only moves values."""
     source = call.args[0]
-    if source.ndim == 2 and trace.weight(source) == (source, False):
-        if call.operator.overloadpacket in (torch.ops.aten.t, torch.ops.aten.transpose):
-            trace.transpose(source, call.out)
-        return None
+    found = trace.weight(source) if source.ndim > 1 else None
+    if found is not None and isinstance(call.out, Tensor):
+        swapped = call.out.shape[-2:] != source.shape[-2:]
+        if call.operator.overloadpacket in _SWAPPING or not swapped:
+    
+            pass
     moved = call.operator(trace.labels(source).clone(), *call.args[1:], **call.kwargs)
     return moved if isinstance(moved, Tensor) else tuple(moved)
 
 
 @rule("view", "_unsafe_view", "reshape", "flatten", "unflatten", "_reshape_alias", "view_as")
 def reshaped(trace: Tracer, call: Call) -> Labels:
-    """Views with another shape."""
+    """Reshape the labels alike."""
     return trace.labels(call.args[0]).reshape(call.out.shape)
 
 
 @rule("cat", "concat", "stack")
 def joined(trace: Tracer, call: Call) -> Labels:
-    """Concatenation and stacking."""
+    """Concatenate or stack the labels alike."""
     parts = [trace.labels(part) for part in call.args[0]]
     return call.operator(parts, *call.args[1:], **call.kwargs)
 
 
 @rule("glu")
 def gated(trace: Tracer, call: Call) -> Labels:
-    """Gated linear unit: the halves meet."""
+    """Couple the halves of a gated linear unit."""
     first, second = trace.labels(call.args[0]).chunk(2, dim=call["dim"])
     return meet(trace, first, second)
 
 
 def local(trace: Tracer, call: Call, *, spatial: int) -> Labels:
-    """Operators over the last ``spatial`` axes: labels must not change along those."""
+    """Keep labels that do not change along the last ``spatial`` axes, over which the operator works."""
     labels = trace.labels(call.args[0])
     out = call.out if isinstance(call.out, Tensor) else call.out[0]
     inner = range(labels.ndim - spatial, labels.ndim)
@@ -127,17 +139,17 @@ def local(trace: Tracer, call: Call, *, spatial: int) -> Labels:
     return labels.expand(out.shape)
 
 
-for _axes, _names in _SPATIAL.items():
+for _axes in (1, 2, 3):
 
     def _local(trace: Tracer, call: Call, spatial: int = _axes) -> Labels:
         return local(trace, call, spatial=spatial)
 
-    rule(*_names.split())(_local)
+    rule(*_SPATIAL.replace("#", str(_axes)).split())(_local)
 
 
 @rule("constant_pad_nd")
 def padded(trace: Tracer, call: Call) -> Labels:
-    """Constant padding; along channels the new ones belong to no filter."""
+    """Pad with constants; new channels belong to no filter."""
     pad = list(call["pad"])
     labels = trace.labels(call.args[0])
     if set(range(labels.ndim - len(pad) // 2, labels.ndim)) & set(varying_axes(labels)):
@@ -145,12 +157,9 @@ def padded(trace: Tracer, call: Call) -> Labels:
     return local(trace, call, spatial=len(pad) // 2)
 
 
-@rule(
-    *"mean sum amax amin max min var std var_mean std_mean logsumexp norm linalg_vector_norm prod any all "
-    "median argmax argmin count_nonzero nansum nanmean".split()
-)
+@rule(*_REDUCTIONS.split())
 def reduced(trace: Tracer, call: Call) -> Labels | None:
-    """Reductions: over other axes labels stay, over labelled channels these are pinned."""
+    """Keep labels when other axes are reduced; pin them when channels are."""
     tensors = [value for value in call.args if isinstance(value, Tensor)]
     if len(tensors) == 2:  # torch.max(a, b)
         return together(trace, call)
@@ -169,20 +178,28 @@ def reduced(trace: Tracer, call: Call) -> Labels | None:
 
 @rule("_softmax", "softmax", "_log_softmax", "log_softmax", "cumsum", "cumprod", "logcumsumexp")
 def normalised(trace: Tracer, call: Call) -> Labels:
-    """Softmax and running sums: along labelled channels each value depends on the others."""
+    """Pin labels along the axis of a softmax or running sum: each value depends on the others."""
     return along(trace, call, [call["dim"]])
 
 
 @rule("native_layer_norm", "layer_norm", "_fused_rms_norm", "rms_norm")
 def layer_normalised(trace: Tracer, call: Call) -> Labels:
-    """Normalisation over the last axes."""
+    """Pin labels that change along the last axes."""
     return along(trace, call, range(-len(call["normalized_shape"]), 0))
 
 
 @rule("native_group_norm", "group_norm")
 def group_normalised(trace: Tracer, call: Call) -> Labels:
-    """Normalisation over groups of channels."""
+    """Pin channels that are normalised in groups."""
     return along(trace, call, [1])
+
+
+@rule(*_MIXING.split())
+def mixed(trace: Tracer, call: Call) -> None:
+    """Pin all filters that go into products of activations, sorting and the like."""
+    for value in call.args:
+        if isinstance(value, Tensor):
+            trace.coupling.pin(trace.labels(value), f"are mixed by {_name(call)!r} in {trace.place}")
 
 
 def along(trace: Tracer, call: Call, axes: Sequence[int]) -> Labels:
@@ -193,13 +210,10 @@ def along(trace: Tracer, call: Call, axes: Sequence[int]) -> Labels:
     return labels
 
 
-@rule("empty", "zeros", "ones", "new_empty", "new_zeros", "new_ones", "new_full", "_local_scalar_dense", "is_nonzero")
+@rule("new_empty", "new_zeros", "new_ones", "new_full")
 def unrelated(trace: Tracer, call: Call) -> None:
-    """New tensors whose values come from elsewhere, and numbers read by Python code."""
+    """Pass over new tensors whose values come from elsewhere."""
 
 
 def _name(call: Call) -> str:
     return str(call.operator.overloadpacket).removeprefix("aten.").strip("_").removesuffix("_")
-
-
-__all__ = ["along", "local", "meet", "narrowed", "reduced", "together"]

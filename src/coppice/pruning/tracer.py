@@ -1,4 +1,4 @@
-"""Label propagation: run a network once and follow which filter every value of every activation vanishes with."""
+"""Label propagation: run a network once and follow with which filter each value vanishes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -94,7 +94,7 @@ class Tracer(TorchDispatchMode):
         named = [*network.named_parameters(), *network.named_buffers()]
         self._names = {id(tensor): name for name, tensor in named}
         self._labels: dict[int, Labels] = {}
-        self._transposed: dict[int, Tensor] = {}
+        self._weights: dict[int, tuple[Tensor, bool]] = {}
         self._alive: list[Any] = [tensor for _, tensor in named]  # ids stay valid while their tensors live
 
     @property
@@ -130,16 +130,12 @@ class Tracer(TorchDispatchMode):
 
     def weight(self, tensor: Tensor) -> tuple[Tensor, bool] | None:
         """Return the parameter that a tensor is, or is the transpose of, and whether it is transposed."""
-        if id(tensor) in self._names:
-            return tensor, False
-        if id(tensor) in self._transposed:
-            return self._transposed[id(tensor)], True
-        return None
+        return (tensor, False) if id(tensor) in self._names else self._weights.get(id(tensor))
 
-    def transpose(self, parameter: Tensor, out: Tensor) -> None:
-        """Remember a transposed weight."""
-        self._transposed[id(out)] = parameter
-        self._alive.append(out)
+    def follow_weight(self, view: Tensor, parameter: Tensor, *, transposed: bool) -> None:
+        """Remember that ``view`` is a weight, transposed or not, perhaps repeated along a batch axis."""
+        self._weights[id(view)] = (parameter, transposed)
+        self._alive.append(view)
 
     def filters(self, parameter: Tensor, count: int) -> Int64[Tensor, " count"] | None:
         """Return the labels of the filters whose weight this is, new ones at the first call.
@@ -161,14 +157,19 @@ class Tracer(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        out = func(*args, **kwargs)
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        if any(id(t) in self._labels or id(t) in self._names or id(t) in self._transposed for t in tensors):
-            found = RULES.get(func.overloadpacket)
-            if found is not None:
-                self._remember(out, found(self, Call(func, args, kwargs, out)))
-            else:
+        found = RULES.get(func.overloadpacket)
+        if not any(id(t) in known for t in tensors for known in (self._labels, self._names, self._weights)):
+            return func(*args, **kwargs)
+        if found is None:
+            with self:  # an operator made of others, as inference mode leaves them
+                out = func.decompose(*args, **kwargs)
+            if out is NotImplemented:
                 self.refuse_filters(func.overloadpacket, tensors)
+                out = func(*args, **kwargs)
+            return out
+        out = func(*args, **kwargs)
+        self._remember(out, found(self, Call(func, args, kwargs, out)))
         return out
 
     def refuse_filters(self, operator: Any, tensors: list[Tensor]) -> None:
@@ -180,9 +181,10 @@ class Tracer(TorchDispatchMode):
             If any of the tensors depends on a filter that is not pinned.
         """
         if any(self.coupling.holds_filters(self._labels[id(t)]) for t in tensors if id(t) in self._labels):
+            name = str(operator).removeprefix("aten.")
             raise CoppiceError(
-                f"the operator {str(operator).removeprefix('aten.')!r} in {self.place} cannot be followed: no rule "
-                "says what becomes of its output when a filter leaves; add one with coppice.pruning.tracer.rule."
+                f"the operator {name!r} in {self.place} cannot be followed: no rule says what becomes of its "
+                "output when a filter leaves; add one with coppice.pruning.tracer.rule."
             )
 
     def _remember(self, out: Any, labels: Any) -> None:

@@ -7,6 +7,7 @@ import altair as alt
 from coppice.reports.measures import Evaluation
 
 MOST_LABELS_WITH_NUMBERS = 16
+_WHEN = (("unpruned", "before"), ("pruned", "after"))
 
 
 def confusion_matrix(evaluation: Evaluation, title: str) -> alt.LayerChart | None:
@@ -39,8 +40,8 @@ def confusion_matrix(evaluation: Evaluation, title: str) -> alt.LayerChart | Non
         x=alt.X("predicted:N", sort=labels, title="predicted", axis=alt.Axis(labelAngle=-45, **axis)),
         y=alt.Y("true:N", sort=labels, title="true class", axis=alt.Axis(**axis)),
     )
-    cells = base.mark_rect().encode(
-        color=alt.Color("share:Q", scale=alt.Scale(domain=[0, 1]), legend=None),
+    cells = base.mark_rect(style="cell").encode(
+        color=alt.Color("share:Q", scale=alt.Scale(domain=[0, 1], interpolate="rgb"), legend=None),
         tooltip=[
             alt.Tooltip("true:N", title="true"),
             alt.Tooltip("predicted:N"),
@@ -52,12 +53,14 @@ def confusion_matrix(evaluation: Evaluation, title: str) -> alt.LayerChart | Non
     if not small:
         numbers = base.encode(text="count:Q")
         layers.append(numbers.mark_text(style="on-accent").transform_filter("datum.share > 0.5"))
-        layers.append(numbers.mark_text(style="on-paper").transform_filter("datum.share <= 0.5 && datum.count > 0"))
+        layers.append(
+            numbers.mark_text(style="on-paper").transform_filter("datum.share <= 0.5 && datum.count > 0")
+        )
     return alt.layer(*layers).properties(
         width="container",
         height=max(180, min(30 * len(labels), 520)) if not small else min(12 * len(labels), 640),
         title=title,
-        description=f"Confusion matrix of “{title}”: {evaluation.correct} of {evaluation.clips} clips on the diagonal.",
+        description=f"Confusion matrix of “{title}”: {evaluation.correct} of {evaluation.clips} are right.",
     )
 
 
@@ -94,35 +97,37 @@ def class_dumbbells(before: Evaluation, after: Evaluation) -> alt.LayerChart | N
     if not changes:
         return None
     order = [row["label"] for row in changes]
-    dots = [
-        {"label": row["label"], "clips": row["clips"], "when": when, "accuracy": row[key]}
-        for row in changes
-        for when, key in (("unpruned", "before"), ("pruned", "after"))
-    ]
+    rows = [row | {"when": when, "accuracy": row[key]} for row in changes for when, key in _WHEN]
     y = alt.Y("label:N", sort=order, title=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=120))
-    scale = alt.Scale(domain=[0, 100])
+    x_scale, x_axis = alt.Scale(domain=[0, 100]), alt.Axis(tickCount=5)
     lines = (
         alt.Chart(alt.Data(values=changes))
         .mark_rule(style="quiet-rule", strokeWidth=2)
-        .encode(y=y, x=alt.X("before:Q", title="accuracy (%)", scale=scale), x2="after:Q")
+        .encode(y=y, x=alt.X("before:Q", title="accuracy (%)", scale=x_scale, axis=x_axis), x2="after:Q")
     )
-    marks = (
-        alt.Chart(alt.Data(values=dots))
-        .mark_point(filled=True, size=120, opacity=1)
+    dots = [
+        # A ring and a dot: where nothing changed, both are still seen.
+        alt.Chart(alt.Data(values=[row for row in rows if row["when"] == when]))
+        .mark_point(filled=when == "pruned", size=80 if when == "pruned" else 180, strokeWidth=2.5, opacity=1)
         .encode(
             y=y,
-            x=alt.X("accuracy:Q", title="accuracy (%)", scale=scale),
-            color=alt.Color("when:N", title=None, scale=alt.Scale(domain=["unpruned", "pruned"])),
-            shape=alt.Shape("when:N", title=None, scale=alt.Scale(domain=["unpruned", "pruned"])),
+            x=alt.X("accuracy:Q", title="accuracy (%)", scale=x_scale, axis=x_axis),
+            color=alt.Color(
+                "when:N",
+                title=None,
+                scale=alt.Scale(domain=["unpruned", "pruned"]),
+                legend=alt.Legend(symbolType="circle", symbolStrokeWidth=3),
+            ),
             tooltip=[
                 alt.Tooltip("label:N", title="class"),
-                alt.Tooltip("when:N", title="network"),
-                alt.Tooltip("accuracy:Q", title="accuracy (%)", format=".1f"),
+                alt.Tooltip("before:Q", title="unpruned (%)", format=".1f"),
+                alt.Tooltip("after:Q", title="pruned (%)", format=".1f"),
                 alt.Tooltip("clips:Q", title="test clips"),
             ],
         )
-    )
-    return alt.layer(lines, marks).properties(
+        for when, _ in _WHEN
+    ]
+    return alt.layer(lines, *dots).properties(
         width="container",
         height=max(120, 26 * len(order)),
         description="Accuracy of each class, unpruned and pruned, sorted by the change.",

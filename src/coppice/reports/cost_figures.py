@@ -92,8 +92,7 @@ def accuracy_against_cost(points: Iterable[Point], systems: Iterable[str]) -> al
         value=known[0].title,
         bind=alt.binding_radio(options=[cost.title for cost in known], name="Against "),
     )
-    chart = _chart(rows, systems, x_title=None)
-    return chart.add_params(choice).transform_filter("datum.cost == cost")
+    return _chart(rows, systems, choice=choice)
 
 
 def accuracy_against(points: Iterable[Point], systems: Iterable[str], cost: Cost) -> alt.LayerChart | None:
@@ -134,37 +133,70 @@ def _written(cost: Cost, value: float | None) -> str:
     return ms_text(value) if cost.field == "latency" else whole_or_dash(value)
 
 
-def _chart(rows: list[dict[str, Any]], systems: Iterable[str], *, x_title: str | None) -> alt.LayerChart:
+def _chart(
+    rows: list[dict[str, Any]], systems: Iterable[str], *, x_title: str | None = None, choice: Any = None
+) -> alt.LayerChart:
     order = [UNPRUNED, *systems]
     steps = [step for step in STEPS.values() if any(row["step"] == step for row in rows)]
     x = alt.X(
         "value:Q",
         title=x_title,
-        scale=alt.Scale(zero=True, nice=True, padding=12),
+        scale=alt.Scale(zero=True, nice=True),
         axis=alt.Axis(format="~s", tickCount=5, grid=False),
     )
+    y_scale = alt.Scale(zero=False, nice=True)
     color = alt.Color(
-        "system:N", title="system", scale=alt.Scale(domain=order), legend=alt.Legend(columns=3, symbolType="circle")
+        "system:N",
+        title=None,
+        scale=alt.Scale(domain=order),
+        legend=alt.Legend(columns=2, symbolType="circle"),
     )
-    base = alt.Chart(alt.Data(values=rows))
-    bars = base.mark_rule(strokeWidth=1.5, opacity=0.55).encode(
-        x=x, y=alt.Y("low:Q", title="test accuracy (%)", scale=alt.Scale(zero=False, nice=True)), y2="high:Q", color=color
-    )
-    dots = base.mark_point(filled=True, size=110, opacity=1).encode(
-        x=x,
-        y=alt.Y("accuracy:Q", scale=alt.Scale(zero=False, nice=True)),
-        color=color,
-        shape=alt.Shape("step:N", title="step", scale=alt.Scale(domain=steps), legend=alt.Legend(columns=2)),
-        tooltip=[
-            alt.Tooltip("stage:N", title="stage"),
-            alt.Tooltip("accuracy:Q", title="accuracy (%)", format=".1f"),
-            alt.Tooltip("interval:N", title="95 % interval"),
-            alt.Tooltip("cost:N", title="cost"),
-            alt.Tooltip("written:N", title="amount"),
-        ],
-    )
-    return alt.layer(bars, dots).properties(
+    layers = []
+    for system in order:
+        for step in steps:
+            chosen = [row for row in rows if row["system"] == system and row["step"] == step]
+            if not chosen:
+                continue
+            offset = _offset(order, system, steps, step)
+            base = alt.Chart(alt.Data(values=chosen)).encode(x=x, color=color)
+            if choice is not None:
+                base = base.transform_filter("datum.cost == cost")
+            layers.append(
+                base.mark_rule(strokeWidth=1.5, xOffset=offset).encode(
+                    y=alt.Y("low:Q", title="test accuracy (%)", scale=y_scale), y2="high:Q"
+                )
+            )
+            layers.append(
+                base.mark_point(filled=True, size=100, opacity=1, xOffset=offset).encode(
+                    y=alt.Y("accuracy:Q", title="test accuracy (%)", scale=y_scale),
+                    shape=alt.Shape(
+                        "step:N", title=None, scale=alt.Scale(domain=steps), legend=alt.Legend(columns=2)
+                    ),
+                    tooltip=[
+                        alt.Tooltip("stage:N", title="stage"),
+                        alt.Tooltip("accuracy:Q", title="accuracy (%)", format=".1f"),
+                        alt.Tooltip("interval:N", title="95 % interval"),
+                        alt.Tooltip("cost:N", title="cost"),
+                        alt.Tooltip("written:N", title="amount"),
+                    ],
+                )
+            )
+    chart = alt.layer(*layers)
+    if choice is not None:
+        named = alt.TitleParams(
+            alt.ExprRef("cost"), orient="bottom", anchor="middle", fontWeight="normal", fontSize=12
+        )
+        chart = chart.add_params(choice).properties(title=named)
+    return chart.properties(
         width="container",
         height=340,
         description="Test accuracy of each stage, with 95 % intervals, against what the stage costs.",
     )
+
+
+def _offset(order: list[str], system: str, steps: list[str], step: str) -> float:
+    # Systems that cut equally many filters cost the same: their marks stand side by side, not on each other.
+    if system == UNPRUNED:
+        return 7.0 * (steps.index(step) > 0)
+    cut = order[1:]
+    return 17.0 * (cut.index(system) - (len(cut) - 1) / 2) + 6.0 * (steps.index(step) - len(steps) / 2)

@@ -15,6 +15,8 @@ from coppice.reports.wording import (
     percent_or_dash,
     points_interval_text,
     points_text,
+    signed_interval_text,
+    signed_text,
     whole_or_dash,
 )
 
@@ -42,20 +44,19 @@ def cross_validation_headline(record: CrossValidationRecord) -> Headline:
     runs = f"{len(record.summary.runs)} runs"
     if after is None or after.accuracy is None:
         return Headline(
-            f"Over {runs} the unpruned network classifies {percent_text(before.accuracy.mean)} of the test clips "
-            "correctly; nothing has been cut and measured yet.",
+            f"Over {runs} the unpruned network classifies {percent_text(before.accuracy.mean)} of the test "
+            "clips correctly; nothing has been cut and measured yet.",
             (),
             (),
         )
     saved = "leaves a smaller network that"
     if before.params_total and after.params_total and before.macs and after.macs:
-        saved = (
-            f"leaves a network with {less_text(before.params_total.mean, after.params_total.mean)} parameters that "
-            f"does {less_text(before.macs.mean, after.macs.mean)} multiply-accumulates per clip, and it"
-        )
+        params = less_text(before.params_total.mean, after.params_total.mean)
+        macs = less_text(before.macs.mean, after.macs.mean)
+        saved = f"leaves a network with {params} parameters that does {macs} multiplications per clip, and it"
     sentence = (
-        f"Over {runs}, cutting filters ({system}) {saved} classifies {percent_text(after.accuracy.mean)} of the test "
-        f"clips correctly, where the unpruned one reached {percent_text(before.accuracy.mean)}."
+        f"Over {runs}, cutting filters ({system}) {saved} classifies {percent_text(after.accuracy.mean)} "
+        f"of the test clips correctly, where the unpruned one reached {percent_text(before.accuracy.mean)}."
     )
     return Headline(sentence, (_verdict(after),), _tiles(before, after))
 
@@ -71,8 +72,8 @@ def _verdict(after: MeanStage) -> str:
     said += f", {change.n} pairs)." if change.n else ")."
     low, high = change.interval
     if low <= 0 <= high:
-        return said + " The interval includes zero: these runs cannot tell the two networks apart."
-    return said + f" The {'loss' if high < 0 else 'gain'} is larger than chance between these runs explains."
+        return said + " Zero is inside the interval: these runs cannot tell the two networks apart."
+    return said + f" Zero is outside: the {'loss' if high < 0 else 'gain'} is unlikely to be chance."
 
 
 def _tiles(before: MeanStage, after: MeanStage) -> tuple[Tile, ...]:
@@ -97,7 +98,11 @@ def _tiles(before: MeanStage, after: MeanStage) -> tuple[Tile, ...]:
         ("Size as float16", before.size_bytes_float16, after.size_bytes_float16, bytes_text),
     ):
         if old is not None and new is not None:
-            span = "" if new.min is None or new.max is None or new.min == new.max else f"{write(new.min)} to {write(new.max)}"
+            span = (
+                ""
+                if new.min is None or new.max is None or new.min == new.max
+                else f"{write(new.min)} to {write(new.max)}"
+            )
             tiles.append(Tile(name, write(new.mean), write(old.mean), change_text(old.mean, new.mean), span))
     return tuple(tiles)
 
@@ -116,7 +121,7 @@ def cross_validation_table(record: CrossValidationRecord) -> Table:
     )
     footnotes = (
         f"Every value is the mean over {len(record.summary.runs)} runs (folds and seeds).",
-        f"Small figures: {record.summary.interval or '95 % interval'}; for counts, the smallest and the largest.",
+        f"Small figures: {record.summary.interval or '95 % interval'}; for counts, smallest and largest.",
         "Change: the same fold and seed with and without the cut, paired.",
         "Macro accuracy: mean of the accuracies of the classes. Log-loss in nats.",
         "Parameters: all of them; “BN folded”: after batch normalisation is folded into the convolutions.",
@@ -128,10 +133,23 @@ def cross_validation_table(record: CrossValidationRecord) -> Table:
 
 def _cells(stage: MeanStage) -> tuple[Cell, ...]:
     def share(value: Mean | None) -> Cell:
-        return Cell(percent_or_dash(value.mean), percent_interval_text(value.interval)) if value else Cell(UNKNOWN)
+        return (
+            Cell(percent_or_dash(value.mean), percent_interval_text(value.interval))
+            if value
+            else Cell(UNKNOWN)
+        )
 
     def number(value: Mean | None) -> Cell:
-        return Cell(number_or_dash(value.mean, 3), number_interval_text(value.interval)) if value else Cell(UNKNOWN)
+        return (
+            Cell(number_or_dash(value.mean, 3), number_interval_text(value.interval))
+            if value
+            else Cell(UNKNOWN)
+        )
+
+    def signed(value: Mean | None) -> Cell:
+        if value is None:
+            return Cell(UNKNOWN)
+        return Cell(signed_text(value.mean), signed_interval_text(value.interval) if value.interval else "")
 
     def count(value: Spread | None, *, write: str) -> Cell:
         if value is None:
@@ -143,13 +161,14 @@ def _cells(stage: MeanStage) -> tuple[Cell, ...]:
     change = stage.accuracy_change
     changed = Cell(UNKNOWN)
     if change is not None:
-        changed = Cell(points_text(change.mean), points_interval_text(change.interval) if change.interval else UNKNOWN)
+        interval = points_interval_text(change.interval) if change.interval else ""
+        changed = Cell(points_text(change.mean), interval)
     return (
         share(stage.accuracy),
         changed,
         share(stage.macro_accuracy),
         number(stage.log_loss),
-        number(stage.log_loss_change),
+        signed(stage.log_loss_change),
         count(stage.params_total, write="whole"),
         count(stage.params_bn_folded, write="whole"),
         count(stage.macs, write="count"),

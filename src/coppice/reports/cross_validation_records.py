@@ -1,5 +1,6 @@
 """A cross-validation folder: many runs, and what they say together."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -92,6 +93,7 @@ class CrossValidationRecord:
     summary: CrossValidationSummary
     environment: dict[str, str]
     recipe: str
+    synthetic: bool
     notes: tuple[str, ...]
 
     @property
@@ -129,5 +131,14 @@ def read_cross_validation(folder: Path) -> CrossValidationRecord:
         summary=summary,
         environment=read_environment(folder, notes),
         recipe=read_recipe(folder, notes),
+        synthetic=any(_is_synthetic(folder / run.folder) for run in summary.runs),
         notes=tuple(notes),
     )
+
+
+def _is_synthetic(run: Path) -> bool:
+    try:
+        data = json.loads((run / "data" / "data.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False  # the run's own report says that it is missing
+    return isinstance(data, dict) and data.get("synthetic") is True

@@ -1,4 +1,4 @@
-"""The charts of a run or a cross-validation, gathered under the sections of the report; and the same as files."""
+"""The charts of a run or a cross-validation, by section of the report, and the same as files."""
 
 import re
 from collections.abc import Sequence
@@ -81,8 +81,15 @@ def run_figures(run: RunRecord, layers: Sequence[LayerFilters]) -> RunFigures:
     matrices, dumbbells = [], None
     for stage in (run.unpruned, after):
         if stage is not None and stage.test is not None:
-            matrices.append(_figure(f"confusion-{stage.entry.id}", confusion_matrix(stage.test, stage.entry.title)))
-    if run.unpruned is not None and run.unpruned.test is not None and after is not None and after.test is not None:
+            matrices.append(
+                _figure(f"confusion-{stage.entry.id}", confusion_matrix(stage.test, stage.entry.title))
+            )
+    if (
+        run.unpruned is not None
+        and run.unpruned.test is not None
+        and after is not None
+        and after.test is not None
+    ):
         dumbbells = class_dumbbells(run.unpruned.test, after.test)
     drawn = layers[:MOST_LAYERS]
     return RunFigures(

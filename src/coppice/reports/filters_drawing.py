@@ -117,19 +117,20 @@ def kept_filters(run: RunRecord, system: str) -> Mapping[str, tuple[int, ...]]:
 
 
 def png(pixels: UInt8[np.ndarray, "height width 3"]) -> bytes:
-    """Encode 8-bit RGB pixels as PNG (ISO/IEC 15948), without a filter.
+    r"""Encode 8-bit RGB pixels as PNG (ISO/IEC 15948), without a filter.
 
     Examples
     --------
     >>> png(np.zeros((1, 1, 3), dtype=np.uint8))[:4]
-    b'\\x89PNG'
+    b'\x89PNG'
     """
     height, width, _ = pixels.shape
     lines = b"".join(b"\0" + row.tobytes() for row in np.ascontiguousarray(pixels))
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
     body = b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
     )
     return b"\x89PNG\r\n\x1a\n" + body
 

@@ -1,6 +1,7 @@
 """Accuracy of every fold and seed, stage by stage."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import altair as alt
 
@@ -39,7 +40,7 @@ def fold_dots(record: CrossValidationRecord, systems: Iterable[str]) -> alt.Laye
     """
     last = [record.unpruned, *(record.last_stage(system) for system in systems)]
     stages = [stage for stage in last if stage is not None]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "system": stage.system or UNPRUNED,
             "stage": stage.title,
@@ -53,21 +54,25 @@ def fold_dots(record: CrossValidationRecord, systems: Iterable[str]) -> alt.Laye
     ]
     if not rows:
         return None
+    folds = sorted({row["fold"] for row in rows}, key=lambda fold: (len(fold), fold))
     means = [
-        {"system": s.system or UNPRUNED, "mean": 100 * s.accuracy.mean} for s in stages if s.accuracy is not None
+        {"system": stage.system or UNPRUNED, "fold": fold, "mean": 100 * stage.accuracy.mean}
+        for stage in stages
+        if stage.accuracy is not None
+        for fold in folds
     ]
     order = [stage.system or UNPRUNED for stage in stages]
     y = alt.Y("system:N", sort=order, title=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=120))
     color = alt.Color("system:N", scale=alt.Scale(domain=order), legend=None)
     x_scale = alt.Scale(zero=False, nice=True, padding=10)
-    folds = len({row["fold"] for row in rows})
+    offset = alt.YOffset("fold:N", sort=folds)
     dots = (
         alt.Chart(alt.Data(values=rows))
         .mark_point(filled=True, size=70, opacity=0.75)
         .encode(
-            x=alt.X("accuracy:Q", title="test accuracy (%)", scale=x_scale),
+            x=alt.X("accuracy:Q", title="test accuracy (%)", scale=x_scale, axis=alt.Axis(tickCount=6)),
             y=y,
-            yOffset=alt.YOffset("fold:N", sort="ascending"),
+            yOffset=offset,
             color=color,
             tooltip=[
                 alt.Tooltip("stage:N"),
@@ -79,11 +84,11 @@ def fold_dots(record: CrossValidationRecord, systems: Iterable[str]) -> alt.Laye
     )
     ticks = (
         alt.Chart(alt.Data(values=means))
-        .mark_tick(thickness=3, bandSize=10 * folds + 16)
-        .encode(x=alt.X("mean:Q", scale=x_scale), y=y, color=color)
+        .mark_tick(thickness=2, size=14, opacity=0.9)
+        .encode(x=alt.X("mean:Q", scale=x_scale), y=y, yOffset=offset, color=color)
     )
-    return alt.layer(dots, ticks).properties(
+    return alt.layer(ticks, dots).properties(
         width="container",
-        height={"step": max(48, 12 * folds + 14), "for": "position"},
+        height={"step": max(40, 12 * len(folds) + 12), "for": "position"},
         description="Test accuracy of each run, one line of dots per fold, with the mean of each system.",
     )

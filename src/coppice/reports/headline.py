@@ -9,8 +9,11 @@ from coppice.reports.wording import (
     less_text,
     ms_text,
     percent_interval_text,
+    plural,
     points_interval_text,
     points_text,
+    signed_interval_text,
+    signed_text,
     whole_or_dash,
 )
 
@@ -119,7 +122,7 @@ def run_headline(run: RunRecord) -> Headline:
 def _unpruned_headline(run: RunRecord, before: StageRecord) -> Headline:
     assert before.test is not None
     clips, correct = before.test.clips, before.test.correct
-    sentence = f"The unpruned network gets {correct} of {clips} test clips right; nothing has been cut and measured yet."
+    sentence = f"The unpruned network gets {correct} of {clips} test clips right; nothing has been cut yet."
     return Headline(sentence, (), _tiles(run, before, before, None)[:1])
 
 
@@ -131,7 +134,9 @@ def _sentence(run: RunRecord, before: StageRecord, after: StageRecord, system: s
     if before.complexity and after.complexity:
         params = less_text(before.complexity.params_total, after.complexity.params_total)
         macs = less_text(before.complexity.macs, after.complexity.macs)
-        saved = f" leaves a network with {params} parameters that does {macs} multiply-accumulates per clip, and it"
+        saved = (
+            f" leaves a network with {params} parameters that does {macs} multiplications per clip, and it"
+        )
     else:
         saved = " leaves a smaller network that"
     b, a = before.test, after.test
@@ -153,21 +158,29 @@ def _verdict(before: StageRecord, after: StageRecord, change: PairedChange | Non
         )
     said = (
         f"Accuracy changed by {points_text(change.accuracy_change)} percentage points "
-        f"(95 % interval {points_interval_text(change.accuracy_interval)}; {change.lost} clips lost, {change.gained} gained, "
-        f"{change.recordings} recordings)."
+        f"(95 % interval {points_interval_text(change.accuracy_interval)} over "
+        f"{plural(change.recordings, 'recording')}; {plural(change.lost, 'clip')} lost, "
+        f"{change.gained} gained)."
     )
     said += _loss_said(change)
     low, high = change.accuracy_interval
     if low <= 0 <= high:
-        return said + " The accuracy interval includes zero: these clips alone cannot tell the two networks apart."
-    return said + f" The {'loss' if high < 0 else 'gain'} of accuracy is larger than chance among recordings explains."
+        return (
+            said + " Zero is inside the interval of accuracy: these clips cannot tell the two networks apart."
+        )
+    return (
+        said
+        + f" Zero is outside: the {'loss' if high < 0 else 'gain'} is unlikely to be chance among recordings."
+    )
 
 
 def _loss_said(change: PairedChange) -> str:
     if change.log_loss_change is None or change.log_loss_interval is None:
         return ""
-    low, high = change.log_loss_interval
-    return f" Log-loss changed by {change.log_loss_change:+.3f} ({low:+.3f} to {high:+.3f}).".replace("-", "−")
+    return (
+        f" Log-loss changed by {signed_text(change.log_loss_change)} "
+        f"({signed_interval_text(change.log_loss_interval)}; lower is better)."
+    )
 
 
 def _speed_remarks(run: RunRecord, before: StageRecord, after: StageRecord) -> list[str]:
@@ -183,7 +196,9 @@ def _speed_remarks(run: RunRecord, before: StageRecord, after: StageRecord) -> l
     if speed.speed_up < 1:
         text += " It has become slower: fewer MACs are not more speed on this engine."
     elif speed.ratio < 1:
-        text += f" Only {100 * speed.speed_up / speed.mac_reduction:.0f} % of the MAC reduction arrives as speed."
+        text += (
+            f" Only {100 * speed.speed_up / speed.mac_reduction:.0f} % of the MAC reduction arrives as speed."
+        )
     return [text]
 
 
@@ -268,7 +283,9 @@ def _tiles(
                     bytes_text(new.size_bytes_float16),
                     bytes_text(old.size_bytes_float16),
                     change_text(old.size_bytes_float16, new.size_bytes_float16),
-                    "" if not old.size_bytes_float32 else f"unpruned in float32: {bytes_text(old.size_bytes_float32)}",
+                    ""
+                    if not old.size_bytes_float32
+                    else f"unpruned in float32: {bytes_text(old.size_bytes_float32)}",
                 )
             )
     speed = realised_speed(run, before, after)
@@ -279,7 +296,7 @@ def _tiles(
                 ms_text(speed.after_ms),
                 ms_text(speed.before_ms),
                 change_text(speed.before_ms, speed.after_ms),
-                f"×{speed.speed_up:.2f} as fast",
+                f"{speed.speed_up:.2f} times as fast",
             )
         )
     return tuple(tiles)

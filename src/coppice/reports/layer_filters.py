@@ -1,9 +1,8 @@
-"""The filters of each convolution before any cut: their kernels, and how close each is to its nearest neighbour."""
+"""The filters of each convolution before any cut: their kernels, and how near each is to its neighbour."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -52,7 +51,7 @@ class LayerFilters:
 
     @property
     def nearest_sd(self) -> float | None:
-        """Population standard deviation of the nearest-filter distances, printed with the mean in that paper."""
+        """Population standard deviation of the nearest-filter distances, printed beside the mean there."""
         return float(self.nearest.std(correction=0)) if len(self.nearest) else None
 
 
@@ -115,9 +114,8 @@ def filters_of_run(run: RunRecord) -> tuple[Sequence[LayerFilters], str]:
         classifier = checkpoint.load(run.folder / run.unpruned.entry.folder / "checkpoint.safetensors")
     except CoppiceError as error:
         return (), f"The filters cannot be shown: {error}"
-    layers = [
-        layer_filters(name, module.weight)
-        for name, module in classifier.network.named_modules()
-        if isinstance(module, CONVOLUTIONS)
-    ]
+    convolutions = [(n, m) for n, m in classifier.network.named_modules() if isinstance(m, CONVOLUTIONS)]
+    if not all(module.weight.isfinite().all() for _, module in convolutions):
+        return (), "The filters cannot be shown: the unpruned network holds weights that are not numbers."
+    layers = [layer_filters(name, module.weight) for name, module in convolutions]
     return layers, "" if layers else "The network has no convolution, so there are no filters to show."

@@ -10,8 +10,8 @@ from coppice.reports.run_records import read_run
 from coppice.reports.stage_table import Cell, Table, stage_table
 
 SYNTHETIC = (
-    "The sounds of this run were made by a procedure: its numbers show that the steps work and say nothing about "
-    "recordings of the real world."
+    "The sounds of this run were made by a procedure: its numbers show that the steps work and say nothing "
+    "about recordings of the real world."
 )
 
 
@@ -36,7 +36,9 @@ def results_markdown(run_folder: Path) -> str:
     run_folder = Path(run_folder)
     if is_cross_validation(run_folder):
         record = read_cross_validation(run_folder)
-        return _markdown(cross_validation_headline(record), cross_validation_table(record), record.notes, False)
+        return _markdown(
+            cross_validation_headline(record), cross_validation_table(record), record.notes, record.synthetic
+        )
     run = read_run(run_folder)
     synthetic = run.data is not None and run.data.synthetic
     return _markdown(run_headline(run), stage_table(run), run.notes, synthetic)
@@ -47,7 +49,10 @@ def _markdown(headline: Headline, table: Table, notes: tuple[str, ...], syntheti
     blocks.append(" ".join(_plain(text) for text in (headline.sentence, *headline.remarks)))
     head = "| stage | " + " | ".join(table.columns) + " |"
     rule = "|---|" + "---:|" * len(table.columns)
-    rows = [f"| {_plain(row.title)} | " + " | ".join(_cell(cell) for cell in row.cells) + " |" for row in table.rows]
+    rows = [
+        f"| {_plain(row.title)} | " + " | ".join(_cell(cell) for cell in row.cells) + " |"
+        for row in table.rows
+    ]
     blocks.append("\n".join([head, rule, *rows]))
     blocks += [_plain(text) for text in table.warnings]
     listed = [*table.footnotes, *notes]

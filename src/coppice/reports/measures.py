@@ -20,7 +20,7 @@ class GroupScores(Record):
 
 
 class Evaluation(Record):
-    """Scores on one side of the data (validation or test); intervals are 95 % bootstrap unless said otherwise."""
+    """Scores on one side of the data (validation or test); intervals as ``interval`` says."""
 
     clips: int
     recordings: int | None = None

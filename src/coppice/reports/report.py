@@ -145,6 +145,7 @@ def _run_page(run: RunRecord) -> str:
         f"seed {run.summary.seed}" if run.summary.seed is not None else "",
         f"test fold {run.summary.test_fold}" if run.summary.test_fold is not None else "",
         f"took {seconds_text(run.summary.seconds)}" if run.summary.seconds is not None else "",
+        "one split and one seed: a cross-validation says more",
     ]
     return _render(
         "run.html",
@@ -174,7 +175,12 @@ def _run_page(run: RunRecord) -> str:
 def _cross_validation_page(record: CrossValidationRecord) -> str:
     figures = cross_validation_figures(record)
     links = [
-        (f"./{quote(run.folder)}/report.html", run.fold, run.seed, (record.folder / run.folder / "report.html").exists())
+        (
+            f"./{quote(run.folder)}/report.html",
+            run.fold,
+            run.seed,
+            (record.folder / run.folder / "report.html").exists(),
+        )
         for run in record.summary.runs
     ]
     took = record.summary.seconds
@@ -183,8 +189,11 @@ def _cross_validation_page(record: CrossValidationRecord) -> str:
         figures.all(),
         title=record.summary.title,
         name=record.summary.name,
-        facts=[f"{len(record.summary.runs)} runs", *([f"took {seconds_text(took)}"] if took is not None else [])],
-        synthetic="",
+        facts=[
+            f"{len(record.summary.runs)} runs",
+            *([f"took {seconds_text(took)}"] if took is not None else []),
+        ],
+        synthetic=SYNTHETIC if record.synthetic else "",
         headline=cross_validation_headline(record),
         table=cross_validation_table(record),
         figures=figures,
@@ -223,5 +232,5 @@ def _pages() -> jinja2.Environment:
 @functools.cache
 def _library() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script, safe inside a script element."""
-    bundle = str(vl_convert.javascript_bundle(vl_version=VEGALITE_VERSION))
+    bundle = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGALITE_VERSION))
     return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")

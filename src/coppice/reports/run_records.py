@@ -182,7 +182,7 @@ class RunRecord:
     def latency_of(self, stage: StageRecord) -> tuple[LatencyTimes, StageRecord] | None:
         """Return the measured times of a stage, or of the stage whose parameters it stores in another format.
 
-        Storing parameters as float16 changes neither the shapes nor the arithmetic, so its time is its parent's.
+        Storing parameters as float16 changes neither shapes nor arithmetic, so its time is its parent's.
         """
         if stage.latency is not None:
             return stage.latency, stage
@@ -295,7 +295,7 @@ def _read_stage(run: Path, entry: StageEntry, latency: LatencyRecord | None, not
 
 
 def _summary_of_unfinished(run: Path) -> RunSummary:
-    """List the stages of a run that was stopped before it wrote its summary, from the folders it had filled."""
+    """List the stages of a run that was stopped before its summary, from the folders it had filled."""
     found = sorted(run.glob("**/metrics.json"), key=lambda path: path.stat().st_mtime)
     entries = []
     for path in found:

@@ -33,14 +33,25 @@ def nearest_histogram(layer: LayerFilters) -> alt.LayerChart | None:
         alt.Chart(alt.Data(values=bars))
         .mark_bar(style="quiet-bar", binSpacing=1)
         .encode(
-            x=alt.X("from:Q", bin="binned", title="cosine distance to the nearest filter", scale=x_scale, axis=x_axis),
+            x=alt.X(
+                "from:Q",
+                bin="binned",
+                title="cosine distance to the nearest filter",
+                scale=x_scale,
+                axis=x_axis,
+            ),
             x2="to:Q",
             y=alt.Y("filters:Q", title="filters", axis=alt.Axis(tickMinStep=1, tickCount=4, format="d")),
             tooltip=[alt.Tooltip("from:Q"), alt.Tooltip("to:Q"), alt.Tooltip("filters:Q")],
         )
     )
     mean, sd = layer.nearest_mean, layer.nearest_sd
-    row = {"mean": mean, "low": max(mean - sd, 0), "high": min(mean + sd, end), "text": f"{mean:.3f} ± {sd:.3f}"}
+    row = {
+        "mean": mean,
+        "low": max(mean - sd, 0),
+        "high": min(mean + sd, end),
+        "text": f"{mean:.3f} ± {sd:.3f}",
+    }
     marks = alt.Chart(alt.Data(values=[row]))
     x_mean = alt.X("mean:Q", scale=x_scale)
     rule = marks.mark_rule(style="accent-rule", strokeWidth=2).encode(x=x_mean)
@@ -55,7 +66,7 @@ def nearest_histogram(layer: LayerFilters) -> alt.LayerChart | None:
         width="container",
         height=150,
         title=f"{layer.name}: {layer.filters} filters of {layer.kernel_text}",
-        description=f"Nearest-filter distances of {layer.name}: mean {mean:.3f}, standard deviation {sd:.3f}.",
+        description=f"Nearest-filter distances of {layer.name}: mean {mean:.3f}, sd {sd:.3f}.",
     )
 
 
@@ -94,7 +105,7 @@ def similarity_map(layer: LayerFilters) -> alt.Chart:
             color=alt.Color(
                 "data:Q",
                 title="similarity",
-                scale=alt.Scale(domain=[-1, 1], domainMid=0),
+                scale=alt.Scale(domain=[-1, 1], domainMid=0, interpolate="rgb"),
                 legend=alt.Legend(orient="right", gradientLength=110, tickCount=3, title=None),
             ),
             tooltip=[

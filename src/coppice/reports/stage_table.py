@@ -106,16 +106,20 @@ def _cells(run: RunRecord, before: StageRecord | None, stage: StageRecord) -> tu
         else (Cell(UNKNOWN),) * 5
     )
     times = run.latency_of(stage)
-    note = "" if times is None or times[1] is stage else "as before storing"
+    note = "" if times is None or times[1] is stage else "as before"
     p50, p95 = (times[0].latency_ms_p50, times[0].latency_ms_p95) if times else (None, None)
-    speed = realised_speed(run, before, stage) if before is not None and stage is not before else None
+    speed = realised_speed(run, before, stage) if before is not None else None
+    if speed is not None and speed.mac_reduction == 1:
+        speed = None  # nothing was cut, so there is nothing to realise
     return (
         *scores,
         *sizes,
         Cell(ms_text(p50), note),
-        Cell(ms_text(p95), note),
+        Cell(ms_text(p95)),
         Cell(bytes_or_dash(counts.peak_activation_bytes if counts else None)),
-        Cell(f"{speed.ratio:.2f}", f"×{speed.speed_up:.2f} ÷ ×{speed.mac_reduction:.2f}") if speed else Cell(UNKNOWN),
+        Cell(f"{speed.ratio:.2f}", f"×{speed.speed_up:.2f} ÷ ×{speed.mac_reduction:.2f}")
+        if speed
+        else Cell(UNKNOWN),
     )
 
 
@@ -134,29 +138,39 @@ def _footnotes(run: RunRecord) -> tuple[str, ...]:
         notes.append(f"Small figures below a score: {test.interval or '95 % bootstrap interval'}.")
         notes.append("Macro accuracy: mean of the accuracies of the classes, each class counting the same.")
         eps = f", probabilities clipped at {test.log_loss_eps:g}" if test.log_loss_eps else ""
-        notes.append(f"Log-loss: mean negative log of the probability given to the right class, in nats{eps}.")
+        notes.append(
+            f"Log-loss: mean negative log of the probability given to the right class, in nats{eps}."
+        )
     if counts:
         shape = counts[0].input_shape
         clip = f" (input {'×'.join(map(str, shape))})" if shape else ""
         notes.append(
-            "Parameters: all of them, the running statistics of batch normalisation included; “BN folded”: after "
-            "batch normalisation is folded into the convolutions, as it runs on a device."
+            "Parameters: all of them, the running statistics of batch normalisation included; “BN folded”: "
+            "after batch normalisation is folded into the convolutions, as it runs on a device."
         )
-        notes.append(f"MACs: {counts[0].macs_convention or 'multiply-accumulates'}{clip}. A count of work, not of time.")
-        notes.append("Sizes: parameters alone at 4 or 2 bytes each; 1 kB = 1000 B. “Stored so”: the format of the file.")
-        notes.append("Peak activations: the most memory that intermediate results need at any one moment, in float32.")
+        notes.append(f"MACs: {counts[0].macs_convention or 'multiply-accumulates'}{clip}. A count of work.")
+        notes.append(
+            "Sizes: parameters alone at 4 or 2 bytes each; 1 kB = 1000 B. “Stored so”: as in the file."
+        )
+        notes.append(
+            "Peak activations: the most memory that intermediate results need at any one moment, in float32."
+        )
     if run.latency is not None:
         parts = [
-            f"{run.latency.threads} thread{'s' if run.latency.threads != 1 else ''}" if run.latency.threads else "",
+            f"{run.latency.threads} thread{'s' if run.latency.threads != 1 else ''}"
+            if run.latency.threads
+            else "",
             f"batch of {run.latency.batch}" if run.latency.batch else "",
             f"{run.latency.repeats} repeats" if run.latency.repeats else "",
             run.latency.runtime or "",
             run.latency.processor or "",
             run.latency.how or "",
         ]
-        notes.append("Latency: median (p50) and 95th percentile (p95) of " + ", ".join(p for p in parts if p) + ".")
         notes.append(
-            "“As before storing”: float16 here is a storage format; arithmetic stays float32 and takes as long as before."
+            "Latency: median (p50) and 95th percentile (p95); " + ", ".join(p for p in parts if p) + "."
+        )
+        notes.append(
+            "“As before”: float16 is a storage format here; arithmetic stays float32 and takes as long."
         )
         notes.append(
             "Speed-up ÷ MAC reduction: how much of the saved work arrives as saved time; 1 is all of it."
@@ -172,14 +186,13 @@ def _warnings(run: RunRecord, before: StageRecord | None) -> tuple[str, ...]:
         timed = [s for s in run.of_system(system) if s.latency is not None]
         speed = realised_speed(run, before, timed[-1]) if timed else None
         if speed is not None and speed.ratio < 1:
-            slower = ", slower than the unpruned network" if speed.speed_up < 1 else ""
-            short.append(
-                f"{system}: MACs ÷ {speed.mac_reduction:.2f}, time ÷ {speed.speed_up:.2f}{slower} "
-                f"({speed.ratio:.2f} of it)"
-            )
+            pace = f"{speed.speed_up:.2f} times as fast" + (" (slower)" if speed.speed_up < 1 else "")
+            short.append(f"{system}: {speed.mac_reduction:.2f} times fewer MACs, but only {pace}")
     if not short:
         return ()
     return (
-        "The clock does not follow the count. " + "; ".join(short) + ". Engines work on channels in blocks, so "
+        "The clock does not follow the count. "
+        + "; ".join(short)
+        + ". Engines work on channels in blocks, so "
         "a filter less is not always time less: choose by measured latency, not by MACs.",
     )

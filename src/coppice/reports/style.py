@@ -4,8 +4,8 @@ from typing import Any
 
 SANS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
-# Categories: grey for the unpruned network, then colours that stay apart for colour-blind eyes (after Okabe and
-# Ito, "Color universal design", 2008), darkened or lightened until they stand 3:1 against the paper.
+# Categories: grey for the unpruned network, then colours that stay apart for colour-blind eyes (after Okabe
+# and Ito, "Color universal design", 2008), darkened or lightened until they stand 3:1 against the paper.
 LIGHT: dict[str, Any] = {
     "paper": "#ffffff",
     "raised": "#f6f7f5",
@@ -39,8 +39,8 @@ DARK: dict[str, Any] = {
 def vega_config(palette: dict[str, Any]) -> dict[str, Any]:
     """Return the Vega-Lite configuration that draws a chart in one palette.
 
-    Charts name styles (``quiet-rule``, ``on-accent``, …) instead of colours, so that one specification serves the
-    light page, the dark page and paper.
+    Charts name styles (``quiet-rule``, ``on-accent``, …) instead of colours, so that one specification serves
+    the light page, the dark page and paper.
 
     Examples
     --------
@@ -77,22 +77,29 @@ def vega_config(palette: dict[str, Any]) -> dict[str, Any]:
             "titleFontWeight": "normal",
             "labelFontSize": 12,
             "titleFontSize": 12,
-            "symbolStrokeWidth": 2,
+            "symbolBaseFillColor": palette["quiet"],
+            "symbolBaseStrokeColor": palette["quiet"],
             "orient": "top",
+            "layout": {"top": {"direction": "vertical", "anchor": "start"}},
             "labelLimit": 220,
         },
-        "title": {"color": palette["ink"], "fontSize": 13, "fontWeight": 600, "anchor": "start", "offset": 10},
+        "title": {
+            "color": palette["ink"],
+            "fontSize": 13,
+            "fontWeight": 600,
+            "anchor": "start",
+            "offset": 10,
+        },
         "text": text,
         "style": {
-            "quiet-rule": {"stroke": palette["quiet"], "strokeWidth": 1},
-            "accent-rule": {"stroke": palette["accent"], "strokeWidth": 1.5},
-            "quiet-bar": {"fill": palette["quiet"], "fillOpacity": 0.45},
-            "accent-bar": {"fill": palette["accent"], "fillOpacity": 0.85},
-            "accent-line": {"stroke": palette["accent"]},
-            "on-accent": {"fill": palette["on-accent"], "fontSize": 12},
-            "on-paper": {"fill": palette["ink"], "fontSize": 12},
-            "quiet-text": {"fill": palette["quiet"], "fontSize": 12},
-            "accent-text": {"fill": palette["accent"], "fontSize": 12},
+            "quiet-rule": {"color": palette["quiet"], "strokeWidth": 1},
+            "accent-rule": {"color": palette["accent"], "strokeWidth": 1.5},
+            "quiet-bar": {"color": palette["quiet"], "opacity": 0.5},
+            "cell": {"stroke": palette["line"], "strokeWidth": 0.5},
+            "on-accent": {"color": palette["on-accent"], "fontSize": 12},
+            "on-paper": {"color": palette["ink"], "fontSize": 12},
+            "quiet-text": {"color": palette["quiet"], "fontSize": 12},
+            "accent-text": {"color": palette["accent"], "fontSize": 12},
         },
     }
 

@@ -1,4 +1,4 @@
-"""Training curves: log-loss on training and validation clips, epoch by epoch, with the epoch that was kept."""
+"""Training curves: log-loss on training and validation clips per epoch, with the epoch that was kept."""
 
 from typing import Any
 
@@ -18,7 +18,8 @@ def shared_range(stages: list[StageRecord]) -> tuple[float, float]:
     A diverged first epoch is not allowed to flatten all the others: the range ends at 1.5 times the largest
     log-loss after the first epoch.
     """
-    first, later = [], []
+    first: list[float] = []
+    later: list[float] = []
     for stage in stages:
         for index, epoch in enumerate(stage.history):
             losses = [v for v in (epoch.train_log_loss, epoch.validation_log_loss) if v is not None]
@@ -45,7 +46,14 @@ def training_curve(stage: StageRecord, loss_range: tuple[float, float]) -> alt.L
             if loss is not None:
                 accuracy = epoch.validation_accuracy
                 rows.append({"epoch": epoch.epoch, "side": side, "log_loss": loss, "accuracy": accuracy})
-    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(grid=False, tickMinStep=1, tickCount=6, format="d"))
+    epochs = [epoch.epoch for epoch in stage.history]
+    x_scale = alt.Scale(domain=[min(epochs), max(*epochs, min(epochs) + 1)], nice=False, zero=False)
+    x = alt.X(
+        "epoch:Q",
+        title="epoch",
+        scale=x_scale,
+        axis=alt.Axis(grid=False, tickMinStep=1, tickCount=6, format="d"),
+    )
     y = alt.Y("log_loss:Q", title="log-loss", scale=alt.Scale(domain=list(loss_range), nice=False))
     color = alt.Color(
         "side:N",
@@ -73,7 +81,7 @@ def training_curve(stage: StageRecord, loss_range: tuple[float, float]) -> alt.L
     best = best_epoch(stage)
     if best is not None:
         at_best = alt.Chart(alt.Data(values=[{"epoch": best, "text": f"kept: epoch {best}"}]))
-        late = best > sum(epoch.epoch for epoch in stage.history) / len(stage.history)
+        late = best > sum(epochs) / len(epochs)
         layers.append(at_best.mark_rule(style="quiet-rule", strokeDash=[2, 3]).encode(x=x))
         layers.append(
             at_best.mark_text(
@@ -90,7 +98,7 @@ def training_curve(stage: StageRecord, loss_range: tuple[float, float]) -> alt.L
 
 
 def best_epoch(stage: StageRecord) -> int | None:
-    """Return the epoch whose network was kept: the recorded one, else the one with the lowest validation log-loss."""
+    """Return the epoch whose network was kept: as recorded, else that of the lowest validation log-loss."""
     training = stage.metrics.training
     if training is not None and training.best_epoch is not None:
         return training.best_epoch

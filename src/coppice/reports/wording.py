@@ -14,10 +14,7 @@ def points_text(change: float) -> str:
     >>> points_text(-0.025), points_text(0.0125), points_text(0.0)
     ('−2.5', '+1.2', '0.0')
     """
-    text = f"{abs(100 * change):.1f}"
-    if text == "0.0":
-        return text
-    return ("−" if change < 0 else "+") + text
+    return signed_text(100 * change, 1)
 
 
 def points_interval_text(interval: Interval) -> str:
@@ -114,6 +111,42 @@ def seconds_text(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def signed_text(value: float, digits: int = 3) -> str:
+    """Write a change of a plain number with its sign.
+
+    Examples
+    --------
+    >>> signed_text(-0.0214), signed_text(0.5, 1), signed_text(-0.0001)
+    ('−0.021', '+0.5', '0.000')
+    """
+    text = f"{abs(value):.{digits}f}"
+    if float(text) == 0:
+        return text
+    return ("−" if value < 0 else "+") + text
+
+
+def signed_interval_text(interval: Interval, digits: int = 3) -> str:
+    """Write an interval of changes of a plain number.
+
+    Examples
+    --------
+    >>> signed_interval_text((-0.01, 0.052), 2)
+    '−0.01 to +0.05'
+    """
+    return f"{signed_text(interval[0], digits)} to {signed_text(interval[1], digits)}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Write a count with its noun.
+
+    Examples
+    --------
+    >>> plural(1, "clip"), plural(3, "clip")
+    ('1 clip', '3 clips')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def less_text(before: float, after: float) -> str:

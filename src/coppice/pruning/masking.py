@@ -1,0 +1,86 @@
+"""The masked network: doomed channels zeroed where they are consumed. What surgery must equal."""
+
+import copy
+from collections.abc import Collection
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from coppice.core.errors import CoppiceError
+from coppice.networks.classifier import Classifier, as_network
+from coppice.pruning.channels import Channels, trace
+from coppice.pruning.doomed import doomed_units
+from coppice.pruning.plan import PruningPlan
+
+AnyModel = TypeVar("AnyModel", Classifier, nn.Module)
+
+
+def mask(model: AnyModel, plan: PruningPlan, *, example: Float[Tensor, "1 *shape"] | None = None) -> AnyModel:
+    """Return a copy of a model of the same size in which doomed channels have no effect.
+
+    Every weight that reads a doomed channel is set to zero there, so that also what biases and batch
+    normalisation make of the channel is gone.
+
+    Parameters
+    ----------
+    model : Classifier or nn.Module
+        Not touched.
+    plan : PruningPlan
+        What its layers keep.
+    example : Tensor, optional
+        One input for a bare module, batch of 1.
+
+    Returns
+    -------
+    Classifier or nn.Module
+        As given.
+
+    Raises
+    ------
+    CoppiceError
+        If the plan does not fit the network (see :func:`~coppice.pruning.doomed.doomed_units`).
+
+    Examples
+    --------
+    >>> from coppice.pruning.plan import LayerPlan
+    >>> net = nn.Sequential(nn.Conv1d(1, 2, 1), nn.Conv1d(2, 1, 1))
+    >>> masked = mask(net, PruningPlan(None, (LayerPlan("0", 2, (1,)),)), example=torch.zeros(1, 1, 4))
+    >>> masked[1].weight[0, 0].item()
+    0.0
+    """
+    network, example = as_network(model, example)
+    copied = copied_network(network)
+    channels = trace(copied, example)
+    mask_(copied, channels, doomed_units(channels, plan))
+    return replace(model, network=copied) if isinstance(model, Classifier) else copied
+
+
+@torch.no_grad()
+def mask_(network: nn.Module, channels: Channels, doomed: Collection[int]) -> None:
+    """Zero, in place, the weights that read doomed units."""
+    tensors = dict(network.named_parameters())
+    for cut in channels.cuts:
+        if cut.reads:
+            gone = [index for index, unit in enumerate(cut.units) if unit in doomed]
+            tensors[cut.tensor].index_fill_(
+                cut.axis, torch.tensor(gone, dtype=torch.int64).to(tensors[cut.tensor].device), 0.0
+            )
+
+
+def copied_network(network: nn.Module) -> nn.Module:
+    """Return a deep copy of a network.
+
+    Raises
+    ------
+    CoppiceError
+        If it holds something that cannot be copied, such as an activation kept from training.
+    """
+    try:
+        return copy.deepcopy(network)
+    except (RuntimeError, TypeError) as error:
+        raise CoppiceError(
+            f"{type(network).__name__} cannot be copied: {error}; remove what it keeps besides its weights."
+        ) from error

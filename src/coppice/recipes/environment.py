@@ -1,0 +1,52 @@
+"""What a run ran on, for its record."""
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from coppice import __version__
+from coppice.training.precision import choose_precision
+
+_PACKAGES = ("torch", "lightning", "numpy", "pandas", "scikit-learn", "soundfile", "soxr", "safetensors", "altair")
+
+
+def environment(precision: str = "auto") -> dict[str, str]:
+    """Return versions, processor, threads and arithmetic as text.
+
+    Examples
+    --------
+    >>> "torch" in environment()
+    True
+    """
+    chosen = choose_precision(precision)
+    facts = {
+        "coppice": __version__,
+        "python": sys.version.split()[0],
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "C library": " ".join(platform.libc_ver()).strip() or "unknown",
+        "processor": processor(),
+        "cores": str(os.cpu_count()),
+        "torch threads": str(torch.get_num_threads()),
+        "training arithmetic": f"{chosen.name} ({chosen.reason})",
+        "evaluation arithmetic": "float32, scores in float64",
+    }
+    for package in _PACKAGES:
+        try:
+            facts[package] = version(package)
+        except PackageNotFoundError:
+            facts[package] = "not found"
+    return facts
+
+
+def processor() -> str:
+    """Return the processor's name as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,71 @@
+"""From a recipe to prepared clips, and a check of its systems before anything is trained."""
+
+import torch
+
+from coppice.audio.front_end import FrontEnd, front_end
+from coppice.core.errors import CoppiceError
+from coppice.core.progress import say
+from coppice.datasets.prepare import Prepared, prepare
+from coppice.networks.classifier import Classifier
+from coppice.networks.registry import build_network
+from coppice.recipes.recipe import Recipe
+from coppice.recipes.steps import do_step
+from coppice.training.precision import choose_precision
+
+
+def recipe_front_end(recipe: Recipe) -> FrontEnd:
+    """Build the front end that a recipe describes."""
+    return front_end(**recipe.front_end.model_dump())
+
+
+def open_material(recipe: Recipe) -> Prepared:
+    """Open a recipe's clips and compute their features; say how many were cut, padded or left out."""
+    synthetic = recipe.data.synthetic.model_dump() if recipe.data.synthetic else {}
+    data = prepare(
+        recipe.data.source,
+        root=recipe.data.root,
+        columns=recipe.data.columns,
+        ears=recipe_front_end(recipe),
+        split=recipe.split.model_dump(),
+        bad_clips=recipe.data.bad_clips,
+        **synthetic,
+    )
+    say(f"{data.dataset.name}: {data.split.describe()}")
+    if data.dataset.synthetic:
+        say("these sounds are synthetic: the numbers say nothing about real recordings")
+    if data.cut or data.padded:
+        pad = {"zeros": "with silence", "repeat": "by repeating them"}[data.front_end.pad]
+        say(
+            f"to {data.front_end.duration_s:g} s: {data.cut} longer clips were cut, "
+            f"{data.padded} shorter ones filled up {pad}"
+        )
+    for clip_id, _, sentence in data.problems:
+        say(f"left out {clip_id}: {sentence}")
+    return data
+
+
+def check_systems(recipe: Recipe, data: Prepared) -> None:
+    """Go through all systems with an untrained network, so that a wrong name or number shows before training.
+
+    Raises
+    ------
+    CoppiceError
+        Naming the system and the step.
+    """
+    choose_precision(recipe.training.precision)
+    bands, frames = data.front_end.shape
+    given = recipe.network.model_dump(exclude={"name"})
+    network = build_network(
+        recipe.network.name, **{**given, "classes": len(data.dataset.labels), "bands": bands, "frames": frames}
+    )
+    start = Classifier(network, data.front_end, data.dataset.labels, torch.zeros(bands), torch.ones(bands))
+    for name, steps in recipe.systems.items():
+        classifier = start
+        for number, step in enumerate(steps, start=1):
+            try:
+                if step.finetune is not None:
+                    choose_precision(step.finetune.precision)
+                else:
+                    classifier, _ = do_step(classifier, step, seed=0)
+            except CoppiceError as error:
+                raise CoppiceError(f"system {name!r}, step {number} ({step.kind}): {error}") from error

@@ -1,0 +1,302 @@
+"""A recipe: everything a run depends on, as validated plain data."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from coppice.core.errors import CoppiceError, did_you_mean
+from coppice.core.files import plain_os_errors
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Synthetic(_Part):
+    """What the synthetic source makes."""
+
+    clips_per_class: Annotated[int, Field(ge=1)] = 40
+    duration_s: Annotated[float, Field(gt=0)] = 2.0
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class Data(_Part):
+    """Where the clips come from."""
+
+    source: str
+    root: str | None = None
+    columns: dict[str, str] | None = None
+    bad_clips: Literal["refuse", "skip"] = "refuse"
+    synthetic: Synthetic | None = None
+
+
+class SplitChoice(_Part):
+    """How clips are divided; what does not apply to the dataset stays unset."""
+
+    strategy: Literal["auto", "folds", "official", "drawn"] = "auto"
+    test_fold: int | None = None
+    validation_fold: int | None = None
+    test_fraction: Fraction = 0.2
+    validation_fraction: Fraction = 0.2
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class FrontEndChoice(_Part):
+    """A preset and what differs from it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    preset: str = "dcase2021"
+    duration_s: float = 5.0
+
+
+class NetworkChoice(_Part):
+    """An architecture and its arguments."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = "dcase2021"
+
+
+class Fit(_Part):
+    """How a network is fitted."""
+
+    epochs: Annotated[int, Field(ge=1)] = 200
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    learning_rate: Annotated[float, Field(gt=0, lt=10)] = 1e-3
+    patience: Annotated[int, Field(ge=1)] = 30
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+
+class Finetune(Fit):
+    """How a pruned network is fitted."""
+
+    patience: Annotated[int, Field(ge=1)] = 20
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+class Prune(_Part):
+    """Which filters go: by the method's own set, by counts to keep, or by ratios to remove."""
+
+    criterion: str
+    keep: dict[str, int] | None = None
+    ratios: dict[str, float] | float | None = None
+    layers: list[str] | None = None
+
+
+class Dense(_Part):
+    """Dense layers to shrink to so many units, newly initialised."""
+
+    units: dict[str, int]
+
+
+class Step(_Part):
+    """One step of a system: exactly one of prune, dense and finetune."""
+
+    prune: Prune | None = None
+    dense: Dense | None = None
+    finetune: Finetune | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, value: Any) -> Any:
+        # `- finetune:` without anything behind it means all defaults.
+        if isinstance(value, str):
+            value = {value: None}
+        if isinstance(value, dict) and "finetune" in value and value["finetune"] is None:
+            value = {**value, "finetune": {}}
+        return value
+
+    @model_validator(mode="after")
+    def _one_verb(self) -> "Step":
+        if sum(part is not None for part in (self.prune, self.dense, self.finetune)) != 1:
+            raise ValueError("a step is exactly one of prune, dense and finetune")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """The verb of this step."""
+        return next(kind for kind in ("prune", "dense", "finetune") if getattr(self, kind) is not None)
+
+
+class Recipe(_Part):
+    """A whole run.
+
+    ``systems`` are alternatives that all start from the same trained network; each is a list of steps. ``folds: all``
+    repeats the run with every fold as the test fold, and every seed in ``seeds``.
+    """
+
+    name: Name
+    title: str = ""
+    data: Data
+    split: SplitChoice = SplitChoice()
+    folds: Literal["one", "all"] = "one"
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
+    front_end: FrontEndChoice = FrontEndChoice()
+    network: NetworkChoice = NetworkChoice()
+    training: Fit = Fit()
+    systems: dict[Name, list[Step]] = Field(default_factory=dict)
+    headline: str | None = None
+    quantize: Literal["float16"] | None = "float16"
+
+    @model_validator(mode="after")
+    def _headline_is_a_system(self) -> "Recipe":
+        if self.headline is not None and self.headline not in self.systems:
+            raise ValueError(f"headline {self.headline!r} is not one of the systems")
+        for name in self.systems:
+            if name in ("train", "unpruned", "data"):
+                raise ValueError(f"a system cannot be called {name!r}")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds {self.seeds} holds a seed twice")
+        return self
+
+    @property
+    def headline_system(self) -> str | None:
+        """The system the report leads with: the one named, else the first."""
+        return self.headline or next(iter(self.systems), None)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether this is one run, not many."""
+        return self.folds == "one" and len(self.seeds) == 1
+
+    def to_yaml(self) -> str:
+        """Return the recipe with all defaults written out."""
+        data = self.model_dump(mode="json", exclude_none=False)
+        for name, steps in data["systems"].items():
+            data["systems"][name] = [{k: v for k, v in step.items() if v is not None} for step in steps]
+        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+
+
+def load_recipe(path: str | Path, *, changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe from a YAML file or by the name of a shipped one.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file, or one of :func:`shipped_recipes`.
+    changes : sequence of str
+        ``"key.subkey=value"``, each value read as YAML; applied before checking.
+
+    Returns
+    -------
+    Recipe
+
+    Raises
+    ------
+    CoppiceError
+        If the file is missing or not YAML, or a key or value is not known, with the nearest one that is.
+
+    Examples
+    --------
+    >>> load_recipe("demo", changes=["training.epochs=3"]).training.epochs
+    3
+    >>> load_recipe("demo", changes=["training.epocs=3"])
+    Traceback (most recent call last):
+    coppice.core.errors.CoppiceError: recipe demo.yaml has no key 'training.epocs'. Did you mean 'epochs'?
+    """
+    path = _find(path)
+    with plain_os_errors("read the recipe", path):
+        data = path.read_bytes()
+    try:
+        value = yaml.safe_load(data)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        reason = re.sub(r"\s+", " ", str(error))
+        raise CoppiceError(f"{path} is not a recipe: it is not valid YAML ({reason}).") from error
+    if not isinstance(value, dict):
+        raise CoppiceError(f"{path} is not a recipe: it should be a mapping that begins with 'name:'.")
+    for change in changes:
+        _apply(value, change)
+    try:
+        return Recipe.model_validate(value)
+    except ValidationError as error:
+        raise CoppiceError(_sentence(path, error)) from error
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Return the recipes that come with Coppice, by name.
+
+    Examples
+    --------
+    >>> sorted(shipped_recipes())
+    ['dcase2021-report', 'demo', 'esc10', 'esc50']
+    """
+    folder = Path(__file__).parent / "shipped"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def _find(path: str | Path) -> Path:
+    given = Path(path)
+    if given.exists():
+        return given
+    shipped = shipped_recipes()
+    # `recipes/esc10.yaml` works from any folder, since the shipped ones travel inside the package.
+    if given.stem in shipped and given.suffix in ("", ".yaml") and given.parent.name in ("", "recipes"):
+        return shipped[given.stem]
+    raise CoppiceError(f"there is no recipe {str(path)!r}: no such file. {did_you_mean(given.stem, shipped)}")
+
+
+def _apply(recipe: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key.strip():
+        raise CoppiceError(f"--set {change!r} is not KEY=VALUE; write for example --set training.epochs=50.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise CoppiceError(f"--set {change!r}: {text!r} is not a YAML value.") from error
+    if isinstance(value, str):
+        value = _number(value)
+    *parents, last = key.strip().split(".")
+    place: Any = recipe
+    for parent in parents:
+        place = place.setdefault(parent, {}) if isinstance(place, dict) else None
+        if not isinstance(place, dict):
+            raise CoppiceError(f"--set {change!r}: {parent!r} holds a value, not keys.")
+    place[last] = value
+
+
+def _number(text: str) -> str | float:
+    # YAML 1.1 reads 1e-3 as text; people who write it mean a number.
+    try:
+        return float(text) if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", text) else text
+    except ValueError:
+        return text
+
+
+def _sentence(path: Path, error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    more = len(error.errors()) - 1
+    tail = f" ({more} more to correct after this.)" if more else ""
+    if first["type"] == "extra_forbidden":
+        return f"recipe {path.name} has no key {where!r}. {did_you_mean(str(first['loc'][-1]), _siblings(first['loc']))}{tail}"
+    if first["type"] == "missing":
+        return f"recipe {path.name} lacks the key {where!r}.{tail}"
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    shown = f" is {first['input']!r}" if where and not isinstance(first["input"], dict | BaseModel) else ""
+    return f"recipe {path.name}: {where + shown + ': ' if where else ''}{message}.{tail}"
+
+
+def _siblings(location: tuple[int | str, ...]) -> list[str]:
+    names = {
+        "data": Data,
+        "synthetic": Synthetic,
+        "split": SplitChoice,
+        "training": Fit,
+        "prune": Prune,
+        "dense": Dense,
+        "finetune": Finetune,
+    }
+    if len(location) == 1:
+        return list(Recipe.model_fields)
+    parent = location[-2]
+    model: type[BaseModel] = names.get(str(parent), Step)
+    return list(model.model_fields)

@@ -1,0 +1,272 @@
+"""A single run: one split, one seed, from clips to a report."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from coppice.complexity.latency import measure_latency
+from coppice.complexity.profile import profile
+from coppice.core.files import digest, read_json, whole_file, write_json, write_text
+from coppice.core.progress import say
+from coppice.core.units import percent_text
+from coppice.datasets.prepare import Prepared
+from coppice.datasets.splits import PARTS
+from coppice.evaluation.evaluate import evaluate, write_predictions
+from coppice.networks.checkpoint import load, save
+from coppice.networks.classifier import Classifier
+from coppice.quantization.float16 import quantize
+from coppice.recipes.environment import environment, processor
+from coppice.recipes.material import check_systems, open_material
+from coppice.recipes.recipe import Recipe
+from coppice.recipes.stages import Stage, do_stage, locked_run, tidy
+from coppice.recipes.steps import do_step
+from coppice.reports.report import write_report
+from coppice.training.settings import TrainingSettings
+from coppice.training.train import finetune, train
+
+_REPEATS = 60
+
+
+class SingleRun:
+    """The stages of one run, in order, and what has been done of them.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        With one seed.
+    data : Prepared
+        Its clips.
+    folder : Path
+        The run folder.
+    """
+
+    def __init__(self, recipe: Recipe, data: Prepared, folder: Path) -> None:
+        self.recipe, self.data, self.folder = recipe, data, folder
+        self.seed = recipe.seeds[0]
+        self.done: list[tuple[dict[str, Any], Stage]] = []
+        self._data_digest = ""
+
+    def do(self) -> Path:
+        """Do every stage that is not done; write the summary and the report; return the report's path."""
+        start = time.monotonic()
+        self._write_inputs()
+        trained = self._train()
+        if self.recipe.quantize:
+            self._quantize(trained, system=None)
+        for system in self.recipe.systems:
+            self._system(system, trained)
+        self._latency()
+        self._summary(time.monotonic() - start)
+        tidy(self.folder, {"data", *(entry["folder"] for entry, _ in self.done)})
+        return write_report(self.folder)
+
+    def _write_inputs(self) -> None:
+        write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
+        write_json(self.folder / "environment.json", environment(self.recipe.training.precision))
+        data = self.data
+        table = data.dataset.clips.assign(side=data.side_of_clips())
+        sides = {side: table[table["side"] == side] for side in (*PARTS, "unused")}
+        facts = {
+            "name": data.dataset.name,
+            "synthetic": data.dataset.synthetic,
+            "labels": list(data.dataset.labels),
+            "clips": {side: len(rows) for side, rows in sides.items()},
+            "recordings": {side: int(rows["recording"].nunique()) for side, rows in sides.items()},
+            "cut": data.cut,
+            "padded": data.padded,
+            "problems": [{"file": file, "reason": sentence} for _, file, sentence in data.problems],
+            "note": ". ".join(part.strip(" .") for part in (data.dataset.note, data.split.how) if part) + ".",
+        }
+        columns = ["clip_id", "file", "label", "fold", "recording", "device", "side"]
+        key = {"facts": facts, "table": table[columns].to_csv(index=False), "front_end": data.front_end.to_dict()}
+
+        def work(folder: Path) -> None:
+            with whole_file(folder / "clips.csv") as temporary:
+                table[columns].to_csv(temporary, index=False)
+            write_json(folder / "data.json", facts)
+
+        self._data_digest = do_stage(self.folder, "data", {"digest": digest(key)}, work).digest
+
+    def _train(self) -> Stage:
+        recipe = self.recipe
+        config = recipe.network.model_dump(exclude={"name"})
+        settings = TrainingSettings(**recipe.training.model_dump(), seed=self.seed)
+        inputs = {"data": self._data_digest, "network": recipe.network.model_dump(), "settings": asdict(settings)}
+
+        def work(folder: Path) -> None:
+            trained = train(
+                self.data, network=recipe.network.name, config=config, settings=settings, folder=folder
+            )
+            self._record(trained, folder)
+
+        entry = {"id": "train", "title": "unpruned", "system": None, "kind": "train", "parent": None}
+        return self._do({**entry, "folder": "train"}, inputs, work)
+
+    def _system(self, system: str, trained: Stage) -> None:
+        before, parent = trained, "train"
+        titles = {"prune": "pruned", "dense": "dense layer shrunk", "finetune": "fine-tuned"}
+        for number, step in enumerate(self.recipe.systems[system], start=1):
+
+            def work(folder: Path, step: Any = step, before: Stage = before) -> None:
+                classifier = load(before.folder / "checkpoint.safetensors")
+                if step.finetune is not None:
+                    settings = TrainingSettings(**step.finetune.model_dump(exclude={"fraction"}), seed=self.seed)
+                    fraction = step.finetune.fraction
+                    classifier = finetune(
+                        classifier, self.data, settings=settings, fraction=fraction, folder=folder
+                    )
+                else:
+                    classifier, plan = do_step(classifier, step, seed=self.seed)
+                    if plan is not None:
+                        plan.save(folder / "plan.json")
+                self._record(classifier, folder)
+
+            identity = f"{system}/{number}-{step.kind}"
+            entry = {
+                "id": identity,
+                "title": f"{system} · {titles[step.kind]}",
+                "system": system,
+                "kind": step.kind,
+                "parent": parent,
+                "folder": f"systems/{identity}",
+            }
+            inputs = {"before": before.digest, "step": step.model_dump(), "data": self._data_digest, "seed": self.seed}
+            before, parent = self._do(entry, inputs, work), identity
+        if self.recipe.quantize:
+            self._quantize(before, system=system, parent=parent)
+
+    def _quantize(self, before: Stage, *, system: str | None, parent: str = "train") -> None:
+        to = str(self.recipe.quantize)
+
+        def work(folder: Path) -> None:
+            self._record(quantize(load(before.folder / "checkpoint.safetensors"), to=to), folder)
+
+        entry = {
+            "id": f"{system or 'unpruned'}/{to}",
+            "title": f"{system} · {to}" if system else f"unpruned, {to}",
+            "system": system,
+            "kind": to,
+            "parent": parent,
+            "folder": f"systems/{system}/{to}" if system else f"unpruned/{to}",
+        }
+        self._do(entry, {"before": before.digest, "to": to, "data": self._data_digest}, work)
+
+    def _do(self, entry: dict[str, Any], inputs: dict[str, Any], work: Callable[[Path], None]) -> Stage:
+        stage = do_stage(self.folder, entry["folder"], inputs, work)
+        self.done.append((entry, stage))
+        test = read_json(stage.folder / "metrics.json")["evaluation"]["test"]
+        say(
+            f"{entry['title']}: accuracy {percent_text(test['accuracy'])} and log-loss {test['log_loss']:.3f} "
+            f"on {test['clips']} test clips" + ("" if stage.ran else " (unchanged, not done again)")
+        )
+        return stage
+
+    def _record(self, classifier: Classifier, folder: Path) -> None:
+        """Write checkpoint, metrics and predictions; what is measured is what the file gives back."""
+        path = save(classifier, folder / "checkpoint.safetensors")
+        stored = load(path)
+        evaluations: dict[str, Any] = {}
+        for part in ("validation", "test"):
+            evaluations[part], predictions = evaluate(stored, self.data.log_mel(part), self.data.clips(part))
+        write_predictions(predictions, folder / "predictions.csv")
+        short = {
+            part: {name: scores[name] for name in ("clips", "accuracy", "macro_accuracy", "log_loss")}
+            for part, scores in evaluations.items()
+        }
+        save(replace(classifier, metrics=short), path)
+        metrics: dict[str, Any] = {
+            "evaluation": evaluations,
+            "complexity": {**profile(stored, latency=False).to_dict(), "file_bytes": path.stat().st_size},
+        }
+        last = classifier.lineage[-1]
+        if last["verb"] in ("train", "finetune"):
+            names = ("best_epoch", "epochs", "stopped", "precision", "precision_reason", "fraction", "clips")
+            metrics["training"] = {name: last[name] for name in names}
+        write_json(folder / "metrics.json", metrics)
+
+    def _latency(self) -> None:
+        # float16 is how numbers are stored; the arithmetic, and so the time, is that of the stage before.
+        timed = {e["id"]: s for e, s in self.done if e["kind"] != "float16"}
+        path = self.folder / "latency.json"
+        key = digest({"stages": {name: stage.digest for name, stage in timed.items()}, "repeats": _REPEATS})
+        if path.exists() and read_json(path).get("digest") == key:
+            return
+        say("measuring latency of all stages in turn")
+        classifiers = {name: load(stage.folder / "checkpoint.safetensors") for name, stage in timed.items()}
+        example = torch.randn(next(iter(classifiers.values())).input_shape)
+        times = measure_latency({n: c.network for n, c in classifiers.items()}, example, repeats=_REPEATS)
+        write_json(
+            path,
+            {
+                "digest": key,
+                "threads": 1,
+                "batch": 1,
+                "repeats": _REPEATS,
+                "runtime": f"torch {torch.__version__} eager, float32",
+                "processor": processor(),
+                "how": "all stages in turn in one process, after a warm-up; median and 95th percentile",
+                "stages": {name: asdict(latency) for name, latency in times.items()},
+            },
+        )
+
+    def _summary(self, seconds: float) -> None:
+        write_json(
+            self.folder / "summary.json",
+            {
+                "version": 1,
+                "kind": "run",
+                "name": self.recipe.name,
+                "title": self.recipe.title or self.recipe.name,
+                "seed": self.seed,
+                "test_fold": self.recipe.split.test_fold,
+                "seconds": round(seconds, 2),
+                "headline_system": self.recipe.headline_system,
+                "stages": [entry for entry, _ in self.done],
+            },
+        )
+
+
+def run_single(recipe: Recipe, folder: Path, *, data: Prepared | None = None) -> Path:
+    """Carry out a recipe with one split and one seed.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        ``recipe.is_single`` holds.
+    folder : Path
+        The run folder. Stages that stand there unchanged are not done again; an interrupted run goes on.
+    data : Prepared, optional
+        The clips, when they are already open.
+
+    Returns
+    -------
+    Path
+        ``report.html``.
+
+    Raises
+    ------
+    CoppiceError
+        For anything wrong with the recipe, the clips or the disk; before training where possible.
+    """
+    if data is None:
+        data = open_material(recipe)
+    check_systems(recipe, data)
+    with locked_run(folder):
+        return SingleRun(recipe, data, folder).do()
+
+
+def read_predictions(stage_folder: Path) -> pd.DataFrame:
+    """Read a stage's predictions back."""
+    return pd.read_csv(stage_folder / "predictions.csv")
+
+
+def stage_summary(folder: Path) -> list[dict[str, Any]]:
+    """Return the stages a finished run lists in its summary."""
+    stages: list[dict[str, Any]] = json.loads((folder / "summary.json").read_text())["stages"]
+    return stages

@@ -1,0 +1,141 @@
+"""Stages of a run: each a folder that appears complete or not at all, and is not done again unchanged."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from coppice import __version__
+from coppice.core.errors import CoppiceError
+from coppice.core.files import digest, file_digest, make_folder, plain_os_errors, read_json, write_json
+
+_RECORD = "stage.json"
+_CLAIM = "inputs.json"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A finished stage.
+
+    Attributes
+    ----------
+    folder : Path
+        Its files.
+    digest : str
+        Of everything the stage depends on; goes into the inputs of the next stage.
+    ran : bool
+        False when it stood there already, unchanged.
+    """
+
+    folder: Path
+    digest: str
+    ran: bool
+
+
+def do_stage(run: Path, name: str, inputs: dict[str, Any], work: Callable[[Path], None]) -> Stage:
+    """Do a stage, unless it stands in the run folder with the same inputs and undamaged files.
+
+    The work happens in ``run/.partial/name``, which moves to ``run/name`` when it is complete. After a kill, the same
+    call finds what the work left there (a training's resume point, say) and goes on; if the inputs have changed, it
+    starts afresh.
+
+    Parameters
+    ----------
+    run : Path
+        The run folder.
+    name : str
+        The stage's folder below it.
+    inputs : dict
+        JSON-able: settings, digests of earlier stages.
+    work : callable
+        Takes the folder to fill.
+
+    Returns
+    -------
+    Stage
+    """
+    key = digest({"coppice": __version__, "stage": name, **inputs})
+    final, partial = run / name, run / ".partial" / name
+    if _is_whole(final, key):
+        return Stage(final, key, ran=False)
+    with plain_os_errors("write the stage", final):
+        if partial.exists() and _claimed_by(partial) != key:
+            shutil.rmtree(partial)
+        make_folder(partial)
+        write_json(partial / _CLAIM, {"digest": key})
+        start = time.monotonic()
+        try:
+            work(partial)
+        except CoppiceError:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        (partial / _CLAIM).unlink()
+        files = {file.name: file_digest(file) for file in sorted(partial.iterdir()) if file.is_file()}
+        write_json(
+            partial / _RECORD, {"digest": key, "seconds": round(time.monotonic() - start, 2), "files": files}
+        )
+        make_folder(final.parent)
+        if final.exists():
+            old = run / ".partial" / "replaced"
+            shutil.rmtree(old, ignore_errors=True)
+            final.replace(old)
+            partial.replace(final)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            partial.replace(final)
+    return Stage(final, key, ran=True)
+
+
+@contextmanager
+def locked_run(run: Path) -> Iterator[None]:
+    """Keep a second process out of a run folder while the block runs.
+
+    Raises
+    ------
+    CoppiceError
+        If another process is in it.
+    """
+    make_folder(run)
+    lock = FileLock(run / ".lock")
+    with plain_os_errors("lock the run folder", run):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise CoppiceError(
+                f"another process is working in {run}; wait for it, or choose another folder with --out."
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+        (run / ".lock").unlink(missing_ok=True)
+
+
+def tidy(run: Path, keep: set[str]) -> None:
+    """Remove what an earlier recipe left: stage folders that are not in ``keep``, and partial work."""
+    shutil.rmtree(run / ".partial", ignore_errors=True)
+    for record in sorted(run.glob(f"**/{_RECORD}")):
+        if record.parent.relative_to(run).as_posix() not in keep:
+            shutil.rmtree(record.parent, ignore_errors=True)
+
+
+def _is_whole(folder: Path, key: str) -> bool:
+    try:
+        record = read_json(folder / _RECORD)
+        return record["digest"] == key and all(
+            file_digest(folder / file) == known for file, known in record["files"].items()
+        )
+    except (CoppiceError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _claimed_by(partial: Path) -> str | None:
+    try:
+        return str(read_json(partial / _CLAIM)["digest"])
+    except (CoppiceError, KeyError, TypeError):
+        return None

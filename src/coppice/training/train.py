@@ -1,0 +1,165 @@
+"""The verbs ``train`` and ``finetune``: from prepared clips to a classifier."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from coppice.core.errors import CoppiceError
+from coppice.core.files import whole_file
+from coppice.core.seeds import seed_global
+from coppice.datasets.prepare import Prepared
+from coppice.datasets.splits import subset
+from coppice.networks.classifier import Classifier
+from coppice.networks.registry import build_network
+from coppice.training.fit import Fitted, fit
+from coppice.training.settings import TrainingSettings
+
+
+def train(
+    data: Prepared,
+    *,
+    network: str = "dcase2021",
+    config: dict[str, Any] | None = None,
+    settings: TrainingSettings | None = None,
+    folder: Path | None = None,
+) -> Classifier:
+    """Train a network from scratch.
+
+    The normalisation is measured on the training clips, validation chooses the epoch, the test clips are not read.
+
+    Parameters
+    ----------
+    data : Prepared
+        From :func:`coppice.datasets.prepare.prepare`.
+    network : str
+        A registered architecture; its classes, bands and frames come from the data.
+    config : dict, optional
+        Its other arguments, such as ``{"widths": [16, 16, 32]}``.
+    settings : TrainingSettings, optional
+        How to fit.
+    folder : Path, optional
+        Leaves ``history.csv`` there and, until the end, the point from which an interrupted call goes on.
+
+    Returns
+    -------
+    Classifier
+        Its ``lineage`` says how it was trained.
+
+    Raises
+    ------
+    CoppiceError
+        For a network that does not fit the data, or training that diverges.
+    """
+    settings = settings or TrainingSettings()
+    bands, frames = data.front_end.shape
+    norm = data.normalization()
+    seed_global(settings.seed, "weights")
+    classifier = Classifier(
+        network=build_network(
+            network, **{**(config or {}), "classes": len(data.dataset.labels), "bands": bands, "frames": frames}
+        ),
+        front_end=data.front_end,
+        labels=data.dataset.labels,
+        band_mean=torch.from_numpy(norm.mean).float(),
+        band_std=torch.from_numpy(norm.std).float(),
+    )
+    return _fit(classifier, data, settings, fraction=1.0, folder=folder, what="train")
+
+
+def finetune(
+    classifier: Classifier,
+    data: Prepared,
+    *,
+    settings: TrainingSettings | None = None,
+    fraction: float = 1.0,
+    folder: Path | None = None,
+) -> Classifier:
+    """Train on from the weights a classifier has, with a new optimizer.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Usually pruned; left as it is.
+    data : Prepared
+        With the front end and labels of the classifier.
+    settings : TrainingSettings, optional
+        How to fit.
+    fraction : float in (0, 1]
+        Share of the training clips to use: stratified, seeded, whole recordings.
+    folder : Path, optional
+        See :func:`train`.
+
+    Returns
+    -------
+    Classifier
+        New; the lineage has one more entry.
+
+    Raises
+    ------
+    CoppiceError
+        If data and classifier do not go together, or training diverges.
+    """
+    if data.front_end != classifier.front_end:
+        raise CoppiceError(
+            "the data was prepared with another front end than the classifier's; prepare it with "
+            "ears=classifier.front_end."
+        )
+    if data.dataset.labels != classifier.labels:
+        raise CoppiceError(
+            f"the data's labels ({', '.join(data.dataset.labels)}) are not the classifier's "
+            f"({', '.join(classifier.labels)})."
+        )
+    return _fit(classifier, data, settings or TrainingSettings(), fraction=fraction, folder=folder, what="finetune")
+
+
+def _fit(
+    classifier: Classifier,
+    data: Prepared,
+    settings: TrainingSettings,
+    *,
+    fraction: float,
+    folder: Path | None,
+    what: str,
+) -> Classifier:
+    rows = data.split.train
+    if fraction != 1.0:
+        rows = subset(rows, data.dataset, fraction=fraction, seed=settings.seed)
+
+    def inputs(log_mel: Float[Tensor, "clips mels frames"]) -> Float[Tensor, "clips 1 mels frames"]:
+        return classifier.normalise(log_mel)
+
+    fitted = fit(
+        classifier.network,
+        (inputs(data.log_mel("train", rows)), data.targets("train", rows)),
+        (inputs(data.log_mel("validation")), data.targets("validation")),
+        settings=settings,
+        folder=folder,
+        description={"train": "training", "finetune": "fine-tuning"}[what],
+    )
+    if folder is not None:
+        with whole_file(folder / "history.csv") as temporary:
+            pd.DataFrame(fitted.history).to_csv(temporary, index=False)
+        (folder / "resume.ckpt").unlink(missing_ok=True)
+    entry = {"verb": what, "fraction": fraction, "clips": len(rows), "settings": asdict(settings), **_summary(fitted)}
+    return replace(
+        classifier,
+        network=fitted.network,
+        lineage=(*classifier.lineage, entry),
+        metrics={},
+        stored_as="float32",
+    )
+
+
+def _summary(fitted: Fitted) -> dict[str, Any]:
+    return {
+        "best_epoch": fitted.best_epoch,
+        "epochs": fitted.epochs,
+        "stopped": fitted.stopped,
+        "precision": fitted.precision.name,
+        "precision_reason": fitted.precision.reason,
+    }
