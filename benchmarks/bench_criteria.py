@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from coppice.criteria.registry import rank
 
@@ -48,7 +49,14 @@ def median_seconds(function: Callable[[], object], repeats: int) -> float:
 
 
 def main() -> None:
+    """Run the comparison on one thread."""
     torch.set_num_threads(1)  # small matrices: threads of two libraries would only spin against each other
+    with threadpool_limits(1):
+        compare()
+
+
+def compare() -> None:
+    """Print one line per size of layer: medians of wall-clock time and their ratio."""
     print("filters  published_ms  coppice_ms  ratio")
     for filters in (64, 128, 256, 512):
         weight = np.random.default_rng(0).standard_normal((filters, filters, 3, 3))

@@ -1,6 +1,6 @@
 """Clips per second of the front end beside librosa, on one thread each.
 
-Run it as ``python benchmarks/bench_front_end.py [FOLDER]``: on the sound files of FOLDER, or on noise without one.
+Run it as ``python benchmarks/bench_front_end.py [FOLDER]``: on the sounds of FOLDER, or on noise without one.
 Both sides do the same clip in turn, so that whatever else the machine does hits both; medians are compared.
 """
 

@@ -1,3 +1,91 @@
-"""Coppice: prune, fine-tune, quantize and honestly measure audio CNNs."""
+"""Coppice: prune, fine-tune, quantize and honestly measure audio CNNs.
+
+Examples
+--------
+>>> import coppice as cp
+>>> net = cp.build_network("dcase2021", frames=250)
+>>> import torch
+>>> example = torch.zeros(1, 1, 40, 250)
+>>> plan = cp.plan(net, "cosine_similarity", keep={"conv2": 11}, example=example)
+>>> small = cp.prune(net, plan, example=example)
+>>> cp.profile(small, example=example, latency=False).params_total
+34461
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Name -> where it lives. Loaded when first used, so that `import coppice` costs nothing.
+_HOMES = {
+    "Classifier": "coppice.networks.classifier",
+    "CoppiceError": "coppice.core.errors",
+    "FrontEnd": "coppice.audio.front_end",
+    "PruningPlan": "coppice.pruning.plan",
+    "Recipe": "coppice.recipes.recipe",
+    "TrainingSettings": "coppice.training.settings",
+    "build_network": "coppice.networks.registry",
+    "classify": "coppice.evaluation.classify",
+    "criterion": "coppice.criteria.registry",
+    "evaluate": "coppice.evaluation.evaluate",
+    "finetune": "coppice.training.train",
+    "fold_batch_norm": "coppice.complexity.folding",
+    "front_end": "coppice.audio.front_end",
+    "load": "coppice.networks.checkpoint",
+    "load_recipe": "coppice.recipes.recipe",
+    "log_mel": "coppice.audio.log_mel",
+    "mask": "coppice.pruning.masking",
+    "network": "coppice.networks.registry",
+    "open_dataset": "coppice.datasets.sources",
+    "plan": "coppice.pruning.planning",
+    "prepare": "coppice.datasets.prepare",
+    "profile": "coppice.complexity.profile",
+    "prune": "coppice.pruning.surgery",
+    "quantize": "coppice.quantization.float16",
+    "rank": "coppice.criteria.registry",
+    "rankings": "coppice.pruning.planning",
+    "run": "coppice.studies.run",
+    "save": "coppice.networks.checkpoint",
+    "shrink_dense": "coppice.pruning.dense",
+    "train": "coppice.training.train",
+}
+
+__all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from coppice.audio.front_end import FrontEnd, front_end
+    from coppice.audio.log_mel import log_mel
+    from coppice.complexity.folding import fold_batch_norm
+    from coppice.complexity.profile import profile
+    from coppice.core.errors import CoppiceError
+    from coppice.criteria.registry import criterion, rank
+    from coppice.datasets.prepare import prepare
+    from coppice.datasets.sources import open_dataset
+    from coppice.evaluation.classify import classify
+    from coppice.evaluation.evaluate import evaluate
+    from coppice.networks.checkpoint import load, save
+    from coppice.networks.classifier import Classifier
+    from coppice.networks.registry import build_network, network
+    from coppice.pruning.dense import shrink_dense
+    from coppice.pruning.masking import mask
+    from coppice.pruning.plan import PruningPlan
+    from coppice.pruning.planning import plan, rankings
+    from coppice.pruning.surgery import prune
+    from coppice.quantization.float16 import quantize
+    from coppice.recipes.recipe import Recipe, load_recipe
+    from coppice.studies.run import run
+    from coppice.training.settings import TrainingSettings
+    from coppice.training.train import finetune, train
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'coppice' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

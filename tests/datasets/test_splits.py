@@ -97,13 +97,13 @@ def test_an_official_split_that_tears_a_recording_apart_is_refused(table):
 
 def test_a_class_with_one_clip_is_refused_by_name(table):
     dataset = table(label=["dog"] * 5 + ["rain"])
-    with pytest.raises(CoppiceError, match=r"class 'rain' has 1 recordings \(1 clips\).* at least 3"):
+    with pytest.raises(CoppiceError, match=r"class 'rain' has 1 recording \(1 clip\).* at least 3"):
         split_dataset(dataset)
 
 
 def test_a_class_of_one_recording_is_refused_by_name(table):
     dataset = table(label=["dog"] * 5 + ["rain"] * 5, recording=["a", "b", "c", "d", "e"] + ["one"] * 5)
-    with pytest.raises(CoppiceError, match=r"class 'rain' has 1 recordings \(5 clips\)"):
+    with pytest.raises(CoppiceError, match=r"class 'rain' has 1 recording \(5 clips\)"):
         split_dataset(dataset)
 
 

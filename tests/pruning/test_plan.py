@@ -84,7 +84,7 @@ def test_a_wrong_plan_is_refused_in_one_plain_sentence(value, said, tmp_path):
         PruningPlan.from_json(json.dumps(value))
     assert said in str(refused.value)
     (tmp_path / "plan.json").write_text(json.dumps(value))
-    with pytest.raises(CoppiceError, match="plan.json"):
+    with pytest.raises(CoppiceError, match=r"plan\.json"):
         PruningPlan.load(tmp_path / "plan.json")
 
 

@@ -151,7 +151,7 @@ def test_a_plan_that_does_not_fit_the_network_is_refused(networks, kind, wrong, 
 def test_a_plan_that_contradicts_itself_is_refused(residual, image):
     wrong = PruningPlan(None, (LayerPlan("stem.0", 6, (0, 1)), LayerPlan("second.0", 6, (1, 2))))
     with pytest.raises(
-        CoppiceError, match="contradicts itself: 'stem.0' keeps filter 0, which leaves with .*'second.0'"
+        CoppiceError, match=r"contradicts itself: 'stem.0' keeps filter 0, which leaves with .*'second.0'"
     ):
         prune(residual, wrong, example=image)
     agreed = replace(wrong, layers=(wrong.layers[0], replace(wrong.layers[1], keep=(0, 1))))

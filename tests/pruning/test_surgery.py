@@ -9,8 +9,12 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from coppice.audio.front_end import front_end
 from coppice.core.errors import CoppiceError
+from coppice.networks.classifier import Classifier
+from coppice.networks.dcase2021 import DCASE2021
 from coppice.pruning.channels import trace
+from coppice.pruning.dense import shrink_dense
 from coppice.pruning.masking import mask
 from coppice.pruning.plan import LayerPlan, PruningPlan
 from coppice.pruning.planning import plan
@@ -260,3 +264,28 @@ def test_a_hard_coded_slice_is_caught_by_the_proof(image):
     network = HardCoded(lambda x: F.pad(x[:, 2:6], (0, 0, 0, 0, 2, 2)).flatten(1))
     with pytest.raises(CoppiceError, match="after cutting 'conv'"):
         prune(network, by_name(conv=(8, [0, 2, 3, 4, 7])), example=image)
+
+
+def test_a_classifier_gives_a_classifier_and_brings_its_own_example():
+    sound = front_end("dcase2021", duration_s=1.0)
+    network = lively_dcase(sound.frames)
+    ones = torch.ones(sound.n_mels)
+    classifier = Classifier(network, sound, tuple("abcdefghij"), 0 * ones, ones)
+    made = plan(classifier, "cosine_similarity")
+    small = prune(classifier, made)
+    assert isinstance(small, Classifier) and small.labels == classifier.labels
+    assert small.network.conv2.out_channels == len(made.keep("conv2"))
+    assert small.network.config()["widths"] == [len(made.keep(f"conv{i}")) for i in (1, 2, 3)]
+    clips = torch.randn(2, sound.n_mels, sound.frames)
+    torch.testing.assert_close(
+        small.logits(clips), mask(classifier, made).logits(clips), rtol=1e-4, atol=1e-5
+    )
+    assert shrink_dense(small, {"dense1": 32}, seed=0).network.dense2.in_features == 32
+
+
+def lively_dcase(frames):
+    network = DCASE2021(frames=frames)
+    for norm in (network.bn1, network.bn2, network.bn3):
+        nn.init.normal_(norm.bias)
+        nn.init.normal_(norm.running_mean)
+    return network

@@ -8,7 +8,7 @@ from coppice.reports import figure_files
 from coppice.reports.class_figures import confusion_matrix
 from coppice.reports.cost_figures import run_points
 from coppice.reports.run_records import read_run
-from coppice.reports.training_figures import best_epoch, shared_range
+from coppice.reports.training_figures import _ticks, best_epoch, shared_range
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +71,10 @@ def test_a_confusion_matrix_that_does_not_fit_its_labels_is_not_drawn(whole_run)
     test = read_run(whole_run).unpruned.test
     assert confusion_matrix(test, "x") is not None
     assert confusion_matrix(test.model_copy(update={"labels": ("a", "b")}), "x") is None
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 0), (0, 2), (1, 24), (0, 199), (1, 40), (0, 7000)])
+def test_epochs_are_labelled_with_a_few_different_whole_numbers(first, last):
+    ticks = _ticks(first, last)
+    assert 1 <= len(ticks) <= 8 and len(set(ticks)) == len(ticks)
+    assert all(first <= tick <= last for tick in ticks)

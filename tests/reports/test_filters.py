@@ -88,7 +88,7 @@ def test_each_removed_filter_is_crossed_out_once():
     paths = overlay(drawing, [0, 3, 19])
     assert paths.grid.count("h1v") == 20
     assert paths.removed.count("h1v") == 17
-    assert "M0 0h1v" not in paths.removed and "M1 0h1v" in paths.removed
+    assert not paths.removed.startswith("M0 0h1v") and paths.removed.startswith("M1 0h1v")
 
 
 def test_a_layer_of_zeros_is_drawn_blank():

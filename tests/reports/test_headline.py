@@ -23,8 +23,8 @@ def test_the_sentence_counts_filters_clips_and_savings_as_the_records_do(whole_r
     assert run_headline(run).sentence == (
         "Cutting 20 of 64 filters (cosine_similarity) leaves a network with "
         f"{100 * (1 - params[0] / params[1]):.0f} % fewer parameters that does "
-        f"{100 * (1 - macs[0] / macs[1]):.0f} % fewer multiplications per clip, and it gets {right[0]} of 80 test "
-        f"clips right, where the unpruned one got {right[1]}."
+        f"{100 * (1 - macs[0] / macs[1]):.0f} % fewer multiplications per clip, and it gets {right[0]} of 80 "
+        f"test clips right, where the unpruned one got {right[1]}."
     )
 
 

@@ -51,10 +51,10 @@ def log_mel(
     front_end : FrontEnd
         All constants.
     dtype : {torch.float32, torch.float64}
-        Precision of every step. float64 equals librosa to 1e-6 nats. float32 is over twice as fast; on real
-        recordings it differs by at most 0.0004 nats (preset ``dcase2021``) or 0.009 nats (``logmel``, 0.04 dB),
-        the most in bands that are nearly silent. Where one band is more than 130 dB above another, as beside a
-        pure tone, the weaker one drowns in float32's rounding.
+        Precision of every step. float64 equals librosa to 1e-6 nats. float32 is over twice as fast. On real
+        recordings it differs by at most 0.0004 nats (``dcase2021``) or 0.009 nats (``logmel``), the most in
+        bands that are nearly silent. Where one band is more than 130 dB above another, as beside a pure tone,
+        the weaker one drowns in float32's rounding.
 
     Returns
     -------

@@ -60,5 +60,5 @@ def count_params(network: nn.Module, example: Float[Tensor, "1 *shape"]) -> Para
     for name in pairs:
         conv = modules[name]
         if conv.bias is None:
-            folded += conv.out_channels  # type: ignore[operator]
+            folded += conv.out_channels
     return ParamCount(total=trainable + running, trainable=trainable, bn_folded=folded)

@@ -40,7 +40,8 @@ def prototypes(weight: Float[Tensor, "filters channels *kernel"]) -> Float[Tenso
     """
     filters, channels = weight.shape[:2]
     matrix = weight.to(torch.float64).reshape(filters, channels, -1)
-    largest = torch.linalg.vector_norm(matrix, ord=torch.inf, dim=(1, 2), keepdim=True)
+    low, high = torch.aminmax(matrix.flatten(1), dim=1)
+    largest = torch.maximum(high, -low)[:, None, None]
     matrix = matrix / torch.where(
         largest > 0, largest, torch.ones_like(largest)
     )  # squares must not underflow

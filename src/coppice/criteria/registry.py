@@ -99,7 +99,7 @@ def rank(weight: Float[Tensor, "filters channels *kernel"], criterion: str, *, s
             f"a weight of shape {tuple(weight.shape)} and type {kind} cannot be ranked; give floating-point "
             "numbers of shape (filters, channels, *kernel)."
         )
-    if not bool(torch.isfinite(weight).all()):
+    if not all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(weight)):
         where = int((~torch.isfinite(weight)).flatten(1).any(dim=1).nonzero()[0])
         raise CoppiceError(
             f"filter {where} has weights that are not finite; a network with NaN cannot be ranked."

@@ -153,5 +153,6 @@ def _check(part: Path, url: str, md5: str | None, md5_hint: str | None) -> None:
         return
     if md5 is not None:
         part.unlink()
+        _version_file(part).unlink(missing_ok=True)
         raise CoppiceError(f"{url} arrived with MD5 {found} instead of {md5}; it was removed, so try again.")
     say(f"{url} has MD5 {found}, not {md5_hint} as once published; its content is checked instead")

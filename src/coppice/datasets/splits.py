@@ -240,11 +240,12 @@ def _enough(
     dataset: Dataset, counts: Int[np.ndarray, "recordings labels"], *, needed: int, where: str
 ) -> None:
     for label, of_class in zip(dataset.labels, counts.T, strict=True):
-        recordings = int((of_class > 0).sum())
+        recordings, clips = int((of_class > 0).sum()), int(of_class.sum())
         if recordings < needed:
             raise CoppiceError(
-                f"class {label!r} has {recordings} recordings ({of_class.sum()} clips) {where}; "
-                f"it needs at least {needed}. Add recordings or remove the class."
+                f"class {label!r} has {recordings} recording{'s' * (recordings != 1)} "
+                f"({clips} clip{'s' * (clips != 1)}) {where}; it needs at least {needed}. "
+                "Add recordings or remove the class."
             )
 
 

@@ -1,5 +1,6 @@
 """A dataset of computed sounds: for demonstrations and tests, without a download."""
 
+import io
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -138,7 +139,11 @@ def _write(
             samples = round(duration_s * SAMPLE_RATE)
             wave = _record(first["label"], first["device"], len(group) * samples, rng)
             for number, file in enumerate(group["file"]):
-                soundfile.write(file, wave[number * samples :][:samples], SAMPLE_RATE, subtype="PCM_16")
+                # Through memory: of a full disk Python speaks plainly, the library does not.
+                content = io.BytesIO()
+                clip = wave[number * samples :][:samples]
+                soundfile.write(content, clip, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+                Path(file).write_bytes(content.getvalue())
             return len(group)
 
         with ThreadPoolExecutor(threads) as pool, progress_bar("computing sounds", len(table)) as advance:

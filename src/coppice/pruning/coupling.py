@@ -26,7 +26,7 @@ class Coupling:
         self._class_of = torch.zeros(1, dtype=torch.int64)
         self._why = torch.zeros(1, dtype=torch.int64)
         self._from_filter = torch.zeros(1, dtype=torch.bool)
-        self._reasons = ["meet values that no filter makes"]
+        self._reasons = ["are tied to values that cannot be cut"]
 
     def fresh(self, count: int, *, from_filters: bool = True) -> Int64[Tensor, " count"]:
         """Return new labels: of filters, or placeholders for the elements of a parameter."""
@@ -53,17 +53,19 @@ class Coupling:
 
     def unite(self, left: Int64[Tensor, "*shape"], right: Int64[Tensor, "*shape"]) -> None:
         """Couple labels element by element; a label that meets 0 is pinned."""
-        pairs = torch.stack([self.resolve(left).reshape(-1), self.resolve(right).reshape(-1)])
-        pairs = pairs[:, pairs[0] != pairs[1]].unique(dim=1)
-        for first, second in pairs.T.tolist():
-            one, other = sorted((int(self._class_of[first]), int(self._class_of[second])))
-            if one == other:
-                continue
-            merged = self._class_of == other
-            if one == 0:
-                why = self._why[first] if int(self._class_of[first]) == 0 else self._why[second]
-                self._why[merged] = why
-            self._class_of[merged] = one
+        one, other = self.resolve(left).reshape(-1), self.resolve(right).reshape(-1)
+        one, other = one[one != other], other[one != other]
+        root = torch.arange(len(self._class_of))
+        while not torch.equal(root[one], root[other]):
+            first, second = root[one], root[other]
+            least = torch.minimum(first, second)
+            for merged in (first, second):
+                root.scatter_reduce_(0, merged, least, "amin")
+            while not torch.equal(root, root[root]):
+                root = root[root]
+        merged = root[self._class_of]
+        self._why[(merged == 0) & (self._class_of != 0)] = 0
+        self._class_of = merged
 
     def pin(self, labels: Int64[Tensor, "*shape"], reason: str) -> None:
         """Keep the filters of these labels for ever; ``reason`` completes "its filters …"."""

@@ -53,7 +53,7 @@ def doomed_units(channels: Channels, plan: PruningPlan) -> frozenset[int]:
             )
             raise CoppiceError(
                 f"the plan contradicts itself: {layer.name!r} keeps filter {torn[0]}, which leaves with "
-                f"filters of {other.name!r}, to which it is coupled; make the same choice in both, or name one."
+                f"filters of {other.name!r}, to which it is coupled; choose the same in both, or name one."
             )
     for name, own in channels.filters.items():
         if set(own) <= doomed:

@@ -5,6 +5,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from coppice.pruning.labels import varying_axes, vector_along
+from coppice.pruning.rules import mixed
 from coppice.pruning.tracer import Call, Labels, Tracer, rule
 
 
@@ -47,23 +48,23 @@ def convolution(trace: Tracer, call: Call) -> Labels | None:
     return filters.view(1, -1, *[1] * (call.out.ndim - 2)).expand(call.out.shape)
 
 
-@rule("mm", "addmm")
+@rule("mm", "addmm", "bmm")
 def linear(trace: Tracer, call: Call) -> Labels | None:
-    """Follow a matrix product with a stored weight."""
+    """Follow a matrix product with a stored weight; pin what goes into other products."""
     with_bias = call.has("mat1")
-    source = call["mat1"] if with_bias else call["self"]
-    found = trace.weight(call["mat2"])
+    source, matrix = call["mat1"] if with_bias else call["self"], call["mat2"]
+    found = trace.weight(matrix)
     if found is None:
-        trace.refuse_filters(call.operator.overloadpacket, [source, call["mat2"]])
-        return None
+        return mixed(trace, call)
     parameter, transposed = found
-    labels = trace.labels(source)
-    filters = trace.filters(parameter, call.out.shape[1]) if transposed else None
-    if varying_axes(labels) == [0]:  # works along time or bands: the channels stay where they are
+    labels, axis = trace.labels(source), source.ndim - 1
+    filters = trace.filters(parameter, call.out.shape[axis]) if transposed else None
+    varying = varying_axes(labels)
+    if varying and axis not in varying:  # works along time or bands: the channels stay where they are
         if filters is not None:
             trace.coupling.pin(filters, f"work along another axis than channels in {trace.place}")
-        return labels[:, :1].expand(call.out.shape)
-    trace.read(parameter, 1 if transposed else 0, channel_labels(trace, labels, 1))
+        return labels.narrow(axis, 0, 1).expand(call.out.shape)
+    trace.read(parameter, 1 if transposed else 0, channel_labels(trace, labels, axis))
     if filters is None:
         return None
     if with_bias:

@@ -61,7 +61,7 @@ def mask(model: AnyModel, plan: PruningPlan, *, example: Float[Tensor, "1 *shape
 @torch.no_grad()
 def mask_(network: nn.Module, channels: Channels, doomed: Collection[int]) -> None:
     """Zero, in place, the weights that read doomed units."""
-    tensors = dict(network.named_parameters())
+    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     for cut in channels.cuts:
         if cut.reads:
             gone = [index for index, unit in enumerate(cut.units) if unit in doomed]

@@ -16,9 +16,9 @@ RELATIVE_FLOAT32 = 1e-5
 def disagreement(pruned: nn.Module, masked: nn.Module, example: Float[Tensor, "1 *shape"]) -> str | None:
     """Say how a pruned network differs from the masked one; None when they agree.
 
-    Both run on the example and on random numbers of its shape. In float64 outputs may differ by 1e-10 (times
-    the largest output where that is above 1), in float32 by 1e-5 of the largest output. A network that cannot
-    run in float64 is compared in its own precision alone.
+    Both run on the example and on random numbers of its shape, on the CPU, where no reduced precision is in
+    play. In float64 outputs may differ by 1e-10 (times the largest output where that is above 1), in float32
+    by 1e-5 of the largest output. A network that only runs on its own device is compared there.
 
     Parameters
     ----------
@@ -42,21 +42,27 @@ def disagreement(pruned: nn.Module, masked: nn.Module, example: Float[Tensor, "1
         generator = torch.Generator().manual_seed(0)
         noise = torch.randn(example.shape, generator=generator, dtype=torch.float64)
         inputs.append(noise.to(example.device, example.dtype))
-    double_pruned, double_masked = copy.deepcopy(pruned).double(), copy.deepcopy(masked).double()
     for given in inputs:
         if isinstance(failed := _outputs(pruned, given), str):
             return failed
-        wide = given.double() if given.is_floating_point() else given
-        expected = _outputs(double_masked, wide)
-        if not isinstance(expected, str):
-            found = _outputs(double_pruned, wide)
-            if (worse := _worse(found, expected, ABSOLUTE_FLOAT64, at_least=1.0)) is not None:
+    compared = False
+    for kind, tolerance, at_least in ((torch.float64, ABSOLUTE_FLOAT64, 1.0), (None, RELATIVE_FLOAT32, 0.0)):
+        small, whole = (copy.deepcopy(network).to("cpu", kind) for network in (pruned, masked))
+        for given in inputs:
+            value = given.to("cpu", kind if given.is_floating_point() else None)
+            expected = _outputs(whole, value)
+            if isinstance(expected, str) or any(
+                out.dtype not in (torch.float32, torch.float64) for out in expected
+            ):
+                continue
+            compared = True
+            if (worse := _worse(_outputs(small, value), expected, tolerance, at_least=at_least)) is not None:
                 return worse
-        own = _outputs(masked, given)
-        if isinstance(own, str) or any(tensor.dtype not in (torch.float32, torch.float64) for tensor in own):
-            continue
-        if (worse := _worse(_outputs(pruned, given), own, RELATIVE_FLOAT32, at_least=0.0)) is not None:
-            return worse
+    if not compared:
+        for given in inputs:
+            worse = _worse(_outputs(pruned, given), _outputs(masked, given), RELATIVE_FLOAT32, at_least=0.0)
+            if worse is not None:
+                return worse
     return None
 
 

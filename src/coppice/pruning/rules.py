@@ -44,7 +44,7 @@ _REDUCTIONS = """
 """
 
 _MIXING = """
-    bmm baddbmm mv dot outer einsum sort topk kthvalue _cdist_forward scaled_dot_product_attention
+    baddbmm mv dot outer einsum sort topk kthvalue _cdist_forward scaled_dot_product_attention
     _scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention
     _scaled_dot_product_efficient_attention _scaled_dot_product_attention_math
 """
@@ -96,19 +96,17 @@ def meet(trace: Tracer, left: Labels, right: Labels) -> Labels:
 def executed(trace: Tracer, call: Call) -> Labels | tuple[Labels, ...] | None:
     """Execute on the labels an operator that only moves values."""
     source = call.args[0]
-    found = trace.weight(source) if source.ndim > 1 else None
-    if found is not None and isinstance(call.out, Tensor):
-        swapped = call.out.shape[-2:] != source.shape[-2:]
-        if call.operator.overloadpacket in _SWAPPING or not swapped:
-    
-            pass
+    if _weight_view(trace, call):
+        return None
     moved = call.operator(trace.labels(source).clone(), *call.args[1:], **call.kwargs)
     return moved if isinstance(moved, Tensor) else tuple(moved)
 
 
 @rule("view", "_unsafe_view", "reshape", "flatten", "unflatten", "_reshape_alias", "view_as")
-def reshaped(trace: Tracer, call: Call) -> Labels:
+def reshaped(trace: Tracer, call: Call) -> Labels | None:
     """Reshape the labels alike."""
+    if _weight_view(trace, call):
+        return None
     return trace.labels(call.args[0]).reshape(call.out.shape)
 
 
@@ -213,6 +211,21 @@ def along(trace: Tracer, call: Call, axes: Sequence[int]) -> Labels:
 @rule("new_empty", "new_zeros", "new_ones", "new_full")
 def unrelated(trace: Tracer, call: Call) -> None:
     """Pass over new tensors whose values come from elsewhere."""
+
+
+def _weight_view(trace: Tracer, call: Call) -> bool:
+    """Follow a stored matrix through transposition and repetition by batch; say whether it is one."""
+    source, out = call.args[0], call.out
+    found = trace.weight(source)
+    if found is None or not isinstance(out, Tensor):
+        return False
+    if source.ndim == 2 and call.operator.overloadpacket in (torch.ops.aten.t, torch.ops.aten.transpose):
+        trace.follow_weight(out, found[0], transposed=not found[1])
+        return True
+    if source is not found[0] and out.shape[-2:] == source.shape[-2:]:
+        trace.follow_weight(out, found[0], transposed=found[1])
+        return True
+    return False
 
 
 def _name(call: Call) -> str:

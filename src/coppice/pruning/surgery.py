@@ -68,7 +68,7 @@ def prune(
         guilty = _guilty_layers(network, channels, plan, example)
         raise CoppiceError(
             f"after cutting {guilty} the network is not the masked one: {problem}. A fixed number of "
-            "channels in its forward, such as x.view(-1, 2560) or x[:, :8], must follow from the input instead."
+            "channels in its forward, such as x.view(-1, 2560) or x[:, :8], must come from the input instead."
         )
     return replace(model, network=pruned) if isinstance(model, Classifier) else pruned
 

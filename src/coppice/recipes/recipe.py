@@ -286,7 +286,7 @@ def _sentence(path: Path, error: ValidationError) -> str:
 
 
 def _siblings(location: tuple[int | str, ...]) -> list[str]:
-    names = {
+    names: dict[str, type[BaseModel]] = {
         "data": Data,
         "synthetic": Synthetic,
         "split": SplitChoice,
@@ -297,6 +297,4 @@ def _siblings(location: tuple[int | str, ...]) -> list[str]:
     }
     if len(location) == 1:
         return list(Recipe.model_fields)
-    parent = location[-2]
-    model: type[BaseModel] = names.get(str(parent), Step)
-    return list(model.model_fields)
+    return list(names.get(str(location[-2]), Step).model_fields)

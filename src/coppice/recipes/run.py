@@ -1,29 +1,25 @@
 """A single run: one split, one seed, from clips to a report."""
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
 from coppice.complexity.latency import measure_latency
-from coppice.complexity.profile import profile
 from coppice.core.files import digest, read_json, whole_file, write_json, write_text
 from coppice.core.progress import say
 from coppice.core.units import percent_text
 from coppice.datasets.prepare import Prepared
 from coppice.datasets.splits import PARTS
-from coppice.evaluation.evaluate import evaluate, write_predictions
-from coppice.networks.checkpoint import load, save
-from coppice.networks.classifier import Classifier
+from coppice.networks.checkpoint import load
 from coppice.quantization.float16 import quantize
 from coppice.recipes.environment import environment, processor
 from coppice.recipes.material import check_systems, open_material
 from coppice.recipes.recipe import Recipe
+from coppice.recipes.record import record
 from coppice.recipes.stages import Stage, do_stage, locked_run, tidy
 from coppice.recipes.steps import do_step
 from coppice.reports.report import write_report
@@ -103,7 +99,7 @@ class SingleRun:
             trained = train(
                 self.data, network=recipe.network.name, config=config, settings=settings, folder=folder
             )
-            self._record(trained, folder)
+            record(trained, self.data, folder)
 
         entry = {"id": "train", "title": "unpruned", "system": None, "kind": "train", "parent": None}
         return self._do({**entry, "folder": "train"}, inputs, work)
@@ -125,7 +121,7 @@ class SingleRun:
                     classifier, plan = do_step(classifier, step, seed=self.seed)
                     if plan is not None:
                         plan.save(folder / "plan.json")
-                self._record(classifier, folder)
+                record(classifier, self.data, folder)
 
             identity = f"{system}/{number}-{step.kind}"
             entry = {
@@ -145,7 +141,7 @@ class SingleRun:
         to = str(self.recipe.quantize)
 
         def work(folder: Path) -> None:
-            self._record(quantize(load(before.folder / "checkpoint.safetensors"), to=to), folder)
+            record(quantize(load(before.folder / "checkpoint.safetensors"), to=to), self.data, folder)
 
         entry = {
             "id": f"{system or 'unpruned'}/{to}",
@@ -166,29 +162,6 @@ class SingleRun:
             f"on {test['clips']} test clips" + ("" if stage.ran else " (unchanged, not done again)")
         )
         return stage
-
-    def _record(self, classifier: Classifier, folder: Path) -> None:
-        """Write checkpoint, metrics and predictions; what is measured is what the file gives back."""
-        path = save(classifier, folder / "checkpoint.safetensors")
-        stored = load(path)
-        evaluations: dict[str, Any] = {}
-        for part in ("validation", "test"):
-            evaluations[part], predictions = evaluate(stored, self.data.log_mel(part), self.data.clips(part))
-        write_predictions(predictions, folder / "predictions.csv")
-        short = {
-            part: {name: scores[name] for name in ("clips", "accuracy", "macro_accuracy", "log_loss")}
-            for part, scores in evaluations.items()
-        }
-        save(replace(classifier, metrics=short), path)
-        metrics: dict[str, Any] = {
-            "evaluation": evaluations,
-            "complexity": {**profile(stored, latency=False).to_dict(), "file_bytes": path.stat().st_size},
-        }
-        last = classifier.lineage[-1]
-        if last["verb"] in ("train", "finetune"):
-            names = ("best_epoch", "epochs", "stopped", "precision", "precision_reason", "fraction", "clips")
-            metrics["training"] = {name: last[name] for name in names}
-        write_json(folder / "metrics.json", metrics)
 
     def _latency(self) -> None:
         # float16 is how numbers are stored; the arithmetic, and so the time, is that of the stage before.
@@ -259,14 +232,3 @@ def run_single(recipe: Recipe, folder: Path, *, data: Prepared | None = None) ->
     check_systems(recipe, data)
     with locked_run(folder):
         return SingleRun(recipe, data, folder).do()
-
-
-def read_predictions(stage_folder: Path) -> pd.DataFrame:
-    """Read a stage's predictions back."""
-    return pd.read_csv(stage_folder / "predictions.csv")
-
-
-def stage_summary(folder: Path) -> list[dict[str, Any]]:
-    """Return the stages a finished run lists in its summary."""
-    stages: list[dict[str, Any]] = json.loads((folder / "summary.json").read_text())["stages"]
-    return stages

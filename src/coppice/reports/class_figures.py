@@ -99,7 +99,10 @@ def class_dumbbells(before: Evaluation, after: Evaluation) -> alt.LayerChart | N
     order = [row["label"] for row in changes]
     rows = [row | {"when": when, "accuracy": row[key]} for row in changes for when, key in _WHEN]
     y = alt.Y("label:N", sort=order, title=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=120))
-    x_scale, x_axis = alt.Scale(domain=[0, 100]), alt.Axis(tickCount=5)
+    x_scale, x_axis = (
+        alt.Scale(domain=[0, 100], padding=12, nice=False),
+        alt.Axis(values=list(range(0, 101, 20))),
+    )
     lines = (
         alt.Chart(alt.Data(values=changes))
         .mark_rule(style="quiet-rule", strokeWidth=2)

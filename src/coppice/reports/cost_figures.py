@@ -32,11 +32,12 @@ class Cost:
     title: str
 
 
+LATENCY = Cost("latency", "latency p50 (ms)")
 COSTS = (
     Cost("params", "parameters"),
     Cost("macs", "MACs per clip"),
     Cost("bytes", "bytes, as stored"),
-    Cost("latency", "latency p50 (ms)"),
+    LATENCY,
 )
 STEPS = {
     "train": "trained",
@@ -157,7 +158,11 @@ def _chart(
             chosen = [row for row in rows if row["system"] == system and row["step"] == step]
             if not chosen:
                 continue
-            offset = _offset(order, system, steps, step)
+            offset: Any = _offset(order, system, steps, step)
+            if choice is not None:  # a measured time differs anyway, and is shown where it is
+                offset = alt.ExprRef(f"cost == '{LATENCY.title}' ? 0 : {offset}")
+            elif x_title == LATENCY.title:
+                offset = 0
             base = alt.Chart(alt.Data(values=chosen)).encode(x=x, color=color)
             if choice is not None:
                 base = base.transform_filter("datum.cost == cost")

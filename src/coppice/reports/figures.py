@@ -24,7 +24,6 @@ from coppice.reports.training_figures import fitted_stages, shared_range, traini
 FORMATS = ("svg", "png", "pdf")
 VEGALITE_VERSION = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 MOST_LAYERS = 12
-_PAPER_WIDTH = 520
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class Figure:
     name: str
     spec: dict[str, Any]
     renderer: str = "svg"
+    paper_width: int = 520
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def run_figures(run: RunRecord, layers: Sequence[LayerFilters]) -> RunFigures:
         classes=_figure("class-changes", dumbbells),
         nearest=_some(_figure(f"nearest-{layer.name}", nearest_histogram(layer)) for layer in drawn),
         maps=_some(
-            _figure(f"similarity-{layer.name}", similarity_map(layer), renderer="canvas")
+            _figure(f"similarity-{layer.name}", similarity_map(layer), renderer="canvas", paper_width=240)
             for layer in drawn
             if layer.filters > 1
         ),
@@ -123,6 +123,20 @@ def on_paper(figures: Sequence[Figure], points: list[Point], systems: Sequence[s
     return (*_some(fixed), *(figure for figure in figures if figure.name != "accuracy-against-cost"))
 
 
+def check_formats(formats: Sequence[str]) -> None:
+    """Refuse a file format that figures cannot have.
+
+    Examples
+    --------
+    >>> check_formats(["svg", "gif"])
+    Traceback (most recent call last):
+    coppice.core.errors.CoppiceError: figures cannot be written as 'gif'. Known: 'svg', 'png', 'pdf'.
+    """
+    for name in formats:
+        if name not in FORMATS:
+            raise CoppiceError(f"figures cannot be written as {name!r}. {did_you_mean(name, FORMATS)}")
+
+
 def write_figures(figures: Sequence[Figure], folder: Path, formats: Sequence[str]) -> tuple[Path, ...]:
     """Write charts as files for a paper, in the light palette.
 
@@ -133,20 +147,17 @@ def write_figures(figures: Sequence[Figure], folder: Path, formats: Sequence[str
     folder : Path
         Created.
     formats : sequence of {"svg", "png", "pdf"}
-        One file each per chart.
+        One file each per chart (see :func:`check_formats`).
 
     Raises
     ------
     CoppiceError
-        If a format is unknown or the disk refuses.
+        If the disk refuses.
     """
-    for name in formats:
-        if name not in FORMATS:
-            raise CoppiceError(f"figures cannot be written as {name!r}. {did_you_mean(name, FORMATS)}")
     make_folder(folder)
     written = []
     for figure in figures:
-        spec = figure.spec | {"config": vega_config(LIGHT), "width": _PAPER_WIDTH}
+        spec = figure.spec | {"config": vega_config(LIGHT), "width": figure.paper_width}
         for name in formats:
             path = folder / f"{figure.name}.{name}"
             with whole_file(path) as temporary:
@@ -163,13 +174,13 @@ def _render(spec: dict[str, Any], name: str) -> bytes:
     return bytes(vl_convert.vegalite_to_pdf(spec, vl_version=VEGALITE_VERSION))
 
 
-def _figure(name: str, chart: Any, *, renderer: str = "svg") -> Figure | None:
+def _figure(name: str, chart: Any, **options: Any) -> Figure | None:
     if chart is None:
         return None
     spec = chart.to_dict()
     for key in ("config", "$schema"):  # the page and the files bring their own
         spec.pop(key, None)
-    return Figure(name=re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-."), spec=spec, renderer=renderer)
+    return Figure(name=re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-."), spec=spec, **options)
 
 
 def _some(figures: Any) -> tuple[Figure, ...]:

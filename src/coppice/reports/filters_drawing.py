@@ -93,13 +93,13 @@ def overlay(drawing: LayerDrawing, kept: Collection[int]) -> Overlay:
     removed, crosses, grid = [], [], []
     for index in range(drawing.shown):
         x, y = index % drawing.columns, round(index // drawing.columns * height, 3)
-        box = f"M{x} {y}h1v{height:.3g}h-1z"
+        box = f"M{x} {y:g}h1v{height:.3g}h-1z"
         grid.append(box)
         if index not in inside:
             removed.append(box)
             dy = 0.4 * height
             top = round(y + 0.3 * height, 3)
-            crosses.append(f"M{x + 0.3:.3g} {top}l.4 {dy:.3g}m0 -{dy:.3g}l-.4 {dy:.3g}")
+            crosses.append(f"M{x + 0.3:.3g} {top:g}l.4 {dy:.3g}m0 -{dy:.3g}l-.4 {dy:.3g}")
     return Overlay("".join(removed), "".join(crosses), "".join(grid))
 
 

@@ -60,6 +60,7 @@ def flat_kernels(weight: Float[Tensor, "filters channels *kernel"]) -> Float[Ten
 
     Examples
     --------
+    >>> import torch
     >>> flat_kernels(torch.ones(4, 2, 3, 5)).shape, flat_kernels(torch.ones(4, 2, 7)).shape
     (torch.Size([4, 3, 5]), torch.Size([4, 1, 7]))
     """
@@ -83,6 +84,7 @@ def layer_filters(name: str, weight: Float[Tensor, "filters channels *kernel"]) 
 
     Examples
     --------
+    >>> import torch
     >>> layer = layer_filters("conv1", torch.randn(8, 2, 3, 3))
     >>> layer.filters, layer.kernel_text, tuple(layer.distances.shape)
     (8, '3×3', (8, 8))

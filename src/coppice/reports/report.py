@@ -19,6 +19,7 @@ from coppice.reports.figures import (
     MOST_LAYERS,
     VEGALITE_VERSION,
     Figure,
+    check_formats,
     cross_validation_figures,
     on_paper,
     run_figures,
@@ -86,6 +87,7 @@ def figure_files(run_folder: Path, folder: Path, formats: Sequence[str] = ("svg"
     CoppiceError
         If the folder is not a run, a format is unknown or the disk refuses.
     """
+    check_formats(formats)
     run_folder = Path(run_folder)
     if is_cross_validation(run_folder):
         record = read_cross_validation(run_folder)
@@ -115,6 +117,7 @@ class LayerTiles:
     layer: LayerFilters
     drawing: LayerDrawing
     systems: tuple[SystemTiles, ...]
+    left_whole: tuple[str, ...]
     whole: Overlay
 
 
@@ -128,7 +131,8 @@ def _layer_tiles(run: RunRecord, layers: Sequence[LayerFilters]) -> list[LayerTi
             for system in run.systems
             if layer.name in kept[system]
         )
-        result.append(LayerTiles(layer, drawing, systems, overlay(drawing, range(drawing.shown))))
+        left_whole = tuple(system for system in run.systems if layer.name not in kept[system])
+        result.append(LayerTiles(layer, drawing, systems, left_whole, overlay(drawing, range(drawing.shown))))
     return result
 
 
@@ -160,6 +164,7 @@ def _run_page(run: RunRecord) -> str:
         figures=figures,
         after=after,
         fits=fits,
+        epochs_from_zero=any(stage.history[0].epoch == 0 for stage in run.stages if stage.history),
         devices=device_table(run),
         layers=layers[:MOST_LAYERS],
         layers_hidden=max(0, len(layers) - MOST_LAYERS),

@@ -316,9 +316,9 @@ def _load(path: Path, what: str, notes: list[str]) -> object:
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
-        notes.append(f"{what[0].upper()}{what[1:]} is missing from the run folder.")
+        notes.append(f"Missing from the run folder: {what}.")
     except (OSError, ValueError, RecursionError):
-        notes.append(f"{what[0].upper()}{what[1:]} cannot be read.")
+        notes.append(f"Cannot be read: {what}.")
     return None
 
 
@@ -330,7 +330,7 @@ def _json(kind: type[R], path: Path, what: str, notes: list[str]) -> R | None:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        notes.append(f"{what[0].upper()}{what[1:]} cannot be used ({_reason(error)}).")
+        notes.append(f"Cannot be used: {what} ({_reason(error)}).")
         return None
 
 
@@ -339,11 +339,11 @@ def _rows(kind: type[R], path: Path, what: str, notes: list[str]) -> tuple[R, ..
         with path.open(encoding="utf-8", newline="") as handle:
             return tuple(kind.model_validate(row) for row in csv.DictReader(handle))
     except FileNotFoundError:
-        notes.append(f"{what[0].upper()}{what[1:]} is missing from the run folder.")
+        notes.append(f"Missing from the run folder: {what}.")
     except ValidationError as error:
-        notes.append(f"{what[0].upper()}{what[1:]} cannot be used ({_reason(error)}).")
+        notes.append(f"Cannot be used: {what} ({_reason(error)}).")
     except (OSError, ValueError, csv.Error):
-        notes.append(f"{what[0].upper()}{what[1:]} cannot be read.")
+        notes.append(f"Cannot be read: {what}.")
     return ()
 
 

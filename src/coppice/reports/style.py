@@ -88,6 +88,7 @@ def vega_config(palette: dict[str, Any]) -> dict[str, Any]:
             "fontSize": 13,
             "fontWeight": 600,
             "anchor": "start",
+            "limit": 240,
             "offset": 10,
         },
         "text": text,

@@ -27,7 +27,7 @@ def shared_range(stages: list[StageRecord]) -> tuple[float, float]:
     highest = max(first + later, default=1.0)
     if later:
         highest = min(highest, 1.5 * max(later))
-    return 0.0, max(highest, 0.1)
+    return 0.0, 1.15 * max(highest, 0.1)  # room above for the note on the kept epoch
 
 
 def training_curve(stage: StageRecord, loss_range: tuple[float, float]) -> alt.LayerChart:
@@ -52,7 +52,7 @@ def training_curve(stage: StageRecord, loss_range: tuple[float, float]) -> alt.L
         "epoch:Q",
         title="epoch",
         scale=x_scale,
-        axis=alt.Axis(grid=False, tickMinStep=1, tickCount=6, format="d"),
+        axis=alt.Axis(grid=False, values=_ticks(min(epochs), max(epochs)), format="d"),
     )
     y = alt.Y("log_loss:Q", title="log-loss", scale=alt.Scale(domain=list(loss_range), nice=False))
     color = alt.Color(
@@ -104,3 +104,10 @@ def best_epoch(stage: StageRecord) -> int | None:
         return training.best_epoch
     known = [(e.validation_log_loss, e.epoch) for e in stage.history if e.validation_log_loss is not None]
     return min(known)[1] if known else None
+
+
+def _ticks(first: int, last: int) -> list[int]:
+    step = next(
+        step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, last + 1) if (last - first) / step <= 6
+    )
+    return [epoch for epoch in range(first, last + 1) if epoch % step == 0 or step == 1]

@@ -101,7 +101,7 @@ def seconds_text(seconds: float | None) -> str:
     Examples
     --------
     >>> seconds_text(8.2), seconds_text(75), seconds_text(4000)
-    ('8 s', '1 min 15 s', '1 h 7 min')
+    ('8 s', '1 min 15 s', '1 h 6 min')
     """
     if seconds is None:
         return UNKNOWN

@@ -136,7 +136,8 @@ def fit(
             raise CoppiceError(f"there are no {side} clips; check the split.")
     precision = choose_precision(settings.precision)
     keep_freed_memory()
-    module = _Fitting(copy.deepcopy(network).float().train().to(memory_format=torch.channels_last), settings)
+    module = _Fitting(copy.deepcopy(network).float().train(), settings)
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     best, history = BestEpoch(), History()
     resume = make_folder(folder) / "resume.ckpt" if folder is not None else None
     with progress_bar(description, settings.epochs) as advance, _quiet_lightning():
@@ -144,7 +145,7 @@ def fit(
         callbacks += [EpochBar(advance, best)] + ([ResumePoint(resume)] if resume else [])
         trainer = Trainer(
             max_epochs=settings.epochs,
-            precision=precision.lightning,  # type: ignore[arg-type]
+            precision=precision.lightning,
             devices=1,
             callbacks=callbacks,
             logger=False,

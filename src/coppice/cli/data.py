@@ -1,0 +1,72 @@
+"""``coppice data``: look at recordings, or fetch a public dataset."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from coppice.cli.output import JsonFlag, print_json, print_line, print_table
+
+app = typer.Typer(help="Look at recordings, or fetch a public dataset.", no_args_is_help=True)
+
+
+@app.command()
+def info(
+    source: Annotated[str, typer.Argument(help="A folder, a CSV/TSV file, esc10, esc50 or synthetic.")],
+    root: Annotated[Path | None, typer.Option(help="Where the recordings lie.")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="Name of a table's column: label=category. Repeatable.")
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Show clips per class, fold and device, durations, and files that cannot be read.
+
+    Example: `coppice data info recordings/`
+    """
+    from coppice.datasets.info import describe
+    from coppice.datasets.sources import open_dataset
+
+    found = describe(open_dataset(source, root=root, columns=_columns(column)))
+    if json:
+        print_json(found)
+        return
+    _print(found)
+
+
+@app.command()
+def get(
+    name: Annotated[str, typer.Argument(help="esc10 or esc50.")],
+    root: Annotated[Path | None, typer.Option(help="Where the recordings go; the cache folder if not given.")] = None,
+) -> None:
+    """Download a public dataset (resumes where it stopped, checks what it got).
+
+    Example: `coppice data get esc10`
+    """
+    from coppice.core.errors import CoppiceError, did_you_mean
+    from coppice.datasets.esc import open_esc
+
+    if name not in ("esc10", "esc50"):
+        raise CoppiceError(f"there is no dataset {name!r} to download. {did_you_mean(name, ['esc10', 'esc50'])}")
+    dataset = open_esc(name, root=root)
+    print_line(f"{name}: {len(dataset)} clips in {len(dataset.labels)} classes at {dataset.root}")
+
+
+def _columns(given: list[str] | None) -> dict[str, str] | None:
+    from coppice.cli.values import pairs
+
+    return pairs(given, "--column", "label=category") or None
+
+
+def _print(found: dict[str, Any]) -> None:
+    for key, value in found.items():
+        if isinstance(value, dict):
+            print_table(key, ["", "value"], [[str(name), str(number)] for name, number in value.items()])
+        elif isinstance(value, list):
+            for entry in value:
+                print_line(f"{key}: {entry if isinstance(entry, str) else '; '.join(map(str, _flat(entry)))}")
+        elif value not in (None, ""):
+            print_line(f"{key}: {value}")
+
+
+def _flat(entry: Any) -> list[Any]:
+    return list(entry.values()) if isinstance(entry, dict) else list(entry)

@@ -1,0 +1,103 @@
+"""What commands print: tables for people, JSON for machines, both on standard output."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from coppice.core.units import bytes_text, count_text, percent_text
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+ModelArgument = Annotated[Path, typer.Argument(help="A checkpoint (.safetensors).", show_default=False)]
+OutFile = Annotated[Path, typer.Option("--out", "-o", help="Where the result goes.", show_default=False)]
+
+_console = Console(highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Print JSON-able data."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; all but the first column are aligned to the right."""
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    _console.print(table)
+
+
+def print_line(text: str) -> None:
+    """Print one line of text as it is."""
+    _console.print(text, markup=False)
+
+
+def print_scores(title: str, scores: Mapping[str, Any]) -> None:
+    """Print the scores that ``evaluate`` returns."""
+    print_table(
+        f"{title}: {scores['clips']} clips from {scores['recordings']} recordings",
+        ["score", "value", "95 % interval"],
+        [
+            [
+                "accuracy",
+                percent_text(scores["accuracy"]),
+                " to ".join(percent_text(v) for v in scores["accuracy_interval"]),
+            ],
+            [
+                "macro accuracy",
+                percent_text(scores["macro_accuracy"]),
+                " to ".join(percent_text(v) for v in scores["macro_accuracy_interval"]),
+            ],
+            [
+                "log-loss (nats)",
+                f"{scores['log_loss']:.4f}",
+                " to ".join(f"{v:.4f}" for v in scores["log_loss_interval"]),
+            ],
+        ],
+    )
+    rows = [
+        [label, str(part["clips"]), percent_text(part["accuracy"]), f"{part['log_loss']:.4f}"]
+        for label, part in scores["per_class"].items()
+    ]
+    print_table("per class", ["class", "clips", "accuracy", "log-loss"], rows)
+    if scores["per_device"]:
+        rows = [
+            [device, str(part["clips"]), percent_text(part["accuracy"]), f"{part['log_loss']:.4f}"]
+            for device, part in scores["per_device"].items()
+        ]
+        print_table("per device", ["device", "clips", "accuracy", "log-loss"], rows)
+
+
+def print_profile(cost: Mapping[str, Any]) -> None:
+    """Print what ``profile`` returns."""
+    rows = [
+        ["params_total", f"{cost['params_total']:,}", "with running statistics of batch normalisation"],
+        ["params_trainable", f"{cost['params_trainable']:,}", "without them"],
+        ["params_bn_folded", f"{cost['params_bn_folded']:,}", "batch normalisation folded into convolutions"],
+        ["macs", f"{cost['macs']:,} ({count_text(cost['macs'])})", cost["macs_convention"]],
+        ["size_bytes_float32", bytes_text(cost["size_bytes_float32"]), "all tensors"],
+        ["size_bytes_float16", bytes_text(cost["size_bytes_float16"]), "all tensors"],
+        ["size_bytes_folded_float16", bytes_text(cost["size_bytes_folded_float16"]), "batch normalisation folded"],
+        ["peak_activation_bytes", bytes_text(cost["peak_activation_bytes"]), "eager float32, one clip, with input"],
+    ]
+    if cost["latency_ms_p50"] is not None:
+        rows.append(["latency_ms_p50", f"{cost['latency_ms_p50']:.2f} ms", "median; eager torch, 1 thread, batch 1"])
+        rows.append(["latency_ms_p95", f"{cost['latency_ms_p95']:.2f} ms", "95th percentile"])
+    table = Table(title="cost of one clip, input " + "×".join(map(str, cost["input_shape"])), title_justify="left")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    table.add_column("convention")
+    for row in rows:
+        table.add_row(*row)
+    _console.print(table)
+    layers = [
+        [layer["name"], layer["kind"], str(layer["filters"]), f"{layer['params']:,}", f"{layer['macs']:,}"]
+        for layer in cost["layers"]
+    ]
+    print_table("layers", ["layer", "kind", "filters", "params", "macs"], layers)

@@ -1,0 +1,70 @@
+"""Whole runs: ``run``, ``demo``, ``report``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coppice.cli.output import print_line
+
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change the recipe: training.epochs=50. Repeatable."),
+]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="The run folder; runs/NAME if not given.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(run)
+    app.command()(demo)
+    app.command()(report)
+
+
+def run(
+    recipe: Annotated[str, typer.Argument(help="A recipe (YAML), or the name of a shipped one.")],
+    set_: Changes = None,
+    out: Out = None,
+    jobs: Annotated[int, typer.Option(help="Processes, for runs over folds or seeds.")] = 1,
+) -> None:
+    """Carry out a recipe: clips, training, pruning, fine-tuning, 16 bit, report.
+
+    A run that was interrupted goes on where it stopped; stages whose inputs have not changed are not done again.
+
+    Example: `coppice run esc10 --set data.root=esc10-folder --set folds=all --set "seeds=[0,1,2]"`
+    """
+    from coppice.studies.run import run as run_recipe
+
+    print_line(f"report: {run_recipe(recipe, out=out, changes=set_ or (), jobs=jobs)}")
+
+
+def demo(set_: Changes = None, out: Out = None) -> None:
+    """Carry out the demo recipe, on sounds made by a procedure; nothing is downloaded.
+
+    Example: `coppice demo`
+    """
+    from coppice.studies.run import run as run_recipe
+
+    print_line(f"report: {run_recipe('demo', out=out, changes=set_ or ())}")
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="A run folder.")],
+    markdown: Annotated[Path | None, typer.Option(help="Also write the table of results to this file.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="Also write the figures as SVG and PNG to this folder.")] = None,
+) -> None:
+    """Write a run's report again, and its table and figures for a paper.
+
+    Example: `coppice report runs/esc10 --markdown results.md --figures figures/`
+    """
+    from coppice.core.files import write_text
+    from coppice.reports.markdown import results_markdown
+    from coppice.reports.report import figure_files, write_report
+
+    print_line(f"report: {write_report(folder)}")
+    if markdown is not None:
+        write_text(markdown, results_markdown(folder))
+        print_line(f"table: {markdown}")
+    if figures is not None:
+        for path in figure_files(folder, figures):
+            print_line(f"figure: {path}")

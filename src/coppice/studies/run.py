@@ -1,0 +1,45 @@
+"""The verb ``run``: a recipe, whole."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from coppice.recipes.recipe import Recipe, load_recipe
+from coppice.recipes.run import run_single
+from coppice.studies.cross_validation import run_cross_validation
+
+
+def run(
+    recipe: str | Path | Recipe,
+    *,
+    out: str | Path | None = None,
+    changes: Sequence[str] = (),
+    jobs: int = 1,
+) -> Path:
+    """Carry out a recipe from clips to report.
+
+    Parameters
+    ----------
+    recipe : str, Path or Recipe
+        A YAML file, the name of a shipped recipe, or a recipe.
+    out : path, optional
+        The run folder; ``runs/<name>`` if not given. A run that was interrupted there goes on.
+    changes : sequence of str
+        ``"key=value"`` overrides, when ``recipe`` is not a Recipe.
+    jobs : int
+        Processes for runs over folds or seeds.
+
+    Returns
+    -------
+    Path
+        ``report.html`` in the run folder.
+
+    Raises
+    ------
+    CoppiceError
+        For anything wrong with the recipe, the clips or the disk.
+    """
+    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes=changes)
+    folder = Path(out) if out is not None else Path("runs") / chosen.name
+    if chosen.is_single:
+        return run_single(chosen, folder)
+    return run_cross_validation(chosen, folder, jobs=jobs)
