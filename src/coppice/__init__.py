@@ -51,7 +51,7 @@ _HOMES = {
     "train": "coppice.training.train",
 }
 
-__all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604
+__all__ = [*sorted(_HOMES), "__version__"]
 
 if TYPE_CHECKING:
     from coppice.audio.front_end import FrontEnd, front_end

@@ -119,16 +119,12 @@ def decode(
     """
     path = Path(path)
     if not start_s >= 0 or (duration_s is not None and not duration_s > 0):
-        raise CoppiceError(
-            f"{path}: the stretch from {start_s} s over {duration_s} s cannot be; give times above 0."
-        )
+        raise CoppiceError(f"{path}: the stretch from {start_s} s over {duration_s} s cannot be; give times above 0.")
     with _opened(path) as sound:
         info = _info(sound, path)
         start = round(start_s * info.sample_rate)
         if start >= info.frames:
-            raise CoppiceError(
-                f"{path} is {info.duration_s:.3f} s long; a stretch from {start_s} s is outside it."
-            )
+            raise CoppiceError(f"{path} is {info.duration_s:.3f} s long; a stretch from {start_s} s is outside it.")
         wanted = info.frames - start
         if duration_s is not None:
             wanted = max(1, min(wanted, round(duration_s * info.sample_rate)))
@@ -163,8 +159,7 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
         sound = soundfile.SoundFile(streamed_wav(path) or path)
     except (soundfile.LibsndfileError, TypeError, ValueError) as error:
         raise CoppiceError(
-            f"{path} is not a sound file that can be read (it begins with {first!r}); "
-            "give WAV, FLAC, OGG or MP3."
+            f"{path} is not a sound file that can be read (it begins with {first!r}); give WAV, FLAC, OGG or MP3."
         ) from error
     with sound:
         if sound.format not in FORMATS:
@@ -179,23 +174,17 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
 def _info(sound: soundfile.SoundFile, path: Path) -> AudioInfo:
     rate, channels, frames = sound.samplerate, sound.channels, sound.frames
     if not RATES_HZ[0] <= rate <= RATES_HZ[1]:
-        raise CoppiceError(
-            f"{path} claims a sample rate of {rate} Hz; {RATES_HZ[0]} to {RATES_HZ[1]} Hz can be read."
-        )
+        raise CoppiceError(f"{path} claims a sample rate of {rate} Hz; {RATES_HZ[0]} to {RATES_HZ[1]} Hz can be read.")
     if not 1 <= channels <= MAX_CHANNELS:
         raise CoppiceError(f"{path} claims {channels} channels; 1 to {MAX_CHANNELS} can be read.")
     if frames >= _UNKNOWN_LENGTH:
-        raise CoppiceError(
-            f"{path} does not say how long it is, as a stream; save it as a file, such as WAV."
-        )
+        raise CoppiceError(f"{path} does not say how long it is, as a stream; save it as a file, such as WAV.")
     if frames <= 0:
         raise CoppiceError(f"{path} holds no sound: its header is there, but it has 0 samples.")
     return AudioInfo(rate, channels, frames, frames / rate, f"{sound.format} {sound.subtype}")
 
 
-def _read(
-    sound: soundfile.SoundFile, path: Path, *, start: int, frames: int
-) -> Float32[np.ndarray, "samples"]:
+def _read(sound: soundfile.SoundFile, path: Path, *, start: int, frames: int) -> Float32[np.ndarray, "samples"]:
     """Read in blocks, so that memory follows what the file holds, not what its header claims."""
     if frames * sound.channels > MAX_VALUES:
         raise CoppiceError(
@@ -207,9 +196,7 @@ def _read(
     with _plain_damage(path):
         sound.seek(start)
         while remaining:
-            block = sound.read(
-                min(remaining, max(1, _BLOCK_VALUES // sound.channels)), dtype="float32", always_2d=True
-            )
+            block = sound.read(min(remaining, max(1, _BLOCK_VALUES // sound.channels)), dtype="float32", always_2d=True)
             if not len(block):
                 break
             blocks.append(block[:, 0] if block.shape[1] == 1 else block.mean(axis=1))

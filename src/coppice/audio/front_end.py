@@ -224,9 +224,7 @@ class FrontEnd:
         if self.n_fft > 65536:
             raise CoppiceError(f"n_fft is {self.n_fft}; give at most 65536.")
         if self.win_length > self.n_fft:
-            raise CoppiceError(
-                f"win_length is {self.win_length}, longer than n_fft {self.n_fft}; make n_fft as long."
-            )
+            raise CoppiceError(f"win_length is {self.win_length}, longer than n_fft {self.n_fft}; make n_fft as long.")
         if not 0 <= self.fmin_hz < self.fmax_hz:
             raise CoppiceError(
                 f"fmin_hz is {self.fmin_hz:g} and fmax_hz {self.fmax_hz:g}; give 0 <= fmin_hz < fmax_hz."
@@ -237,17 +235,11 @@ class FrontEnd:
                 f"at {self.sample_rate} Hz give at most {self.sample_rate / 2:g}."
             )
         if not 0 <= self.waveform_offset < 1:
-            raise CoppiceError(
-                f"waveform_offset is {self.waveform_offset:g}; give 0 or a tiny number such as 2.2e-16."
-            )
+            raise CoppiceError(f"waveform_offset is {self.waveform_offset:g}; give 0 or a tiny number such as 2.2e-16.")
         if not 0 < self.log_offset <= 1:
-            raise CoppiceError(
-                f"log_offset is {self.log_offset:g}; give a small number above 0, such as 1e-10."
-            )
+            raise CoppiceError(f"log_offset is {self.log_offset:g}; give a small number above 0, such as 1e-10.")
         if not 0 < self.duration_s <= 3600:
-            raise CoppiceError(
-                f"duration_s is {self.duration_s:g}; give a length above 0 and up to 3600 seconds."
-            )
+            raise CoppiceError(f"duration_s is {self.duration_s:g}; give a length above 0 and up to 3600 seconds.")
         if self.samples <= self.n_fft // 2 or self.frames < 1:
             needed = max(self.n_fft // 2 + 1, self.hop_length) / self.sample_rate
             raise CoppiceError(

@@ -52,9 +52,7 @@ def fit_length(
     return np.pad(waveform, (0, samples - waveform.size))
 
 
-def length_change(
-    available_s: float, *, wanted_s: float, tolerance_s: float
-) -> Literal["kept", "cut", "padded"]:
+def length_change(available_s: float, *, wanted_s: float, tolerance_s: float) -> Literal["kept", "cut", "padded"]:
     """Say what :func:`fit_length` does to a clip, so that callers can count it.
 
     Parameters

@@ -20,9 +20,7 @@ def _constants(front_end: FrontEnd, dtype: torch.dtype) -> tuple[Tensor, Tensor]
     """Return the window in the middle of the FFT, and the filterbank as (bins, mels)."""
     before = (front_end.n_fft - front_end.win_length) // 2
     after = front_end.n_fft - front_end.win_length - before
-    shape = torch.from_numpy(np.pad(window(front_end.window, front_end.win_length), (before, after))).to(
-        dtype
-    )
+    shape = torch.from_numpy(np.pad(window(front_end.window, front_end.win_length), (before, after))).to(dtype)
     bank = torch.from_numpy(front_end.filterbank().T.copy()).to(dtype)
     return shape, bank
 

@@ -66,9 +66,7 @@ def mel_to_hz(mels: Float64[np.ndarray, "*n"] | float, *, scale: str) -> Float64
     mel = np.asarray(mels, dtype=np.float64)
     if scale == "htk":
         return np.asarray(700.0 * (10.0 ** (mel / 2595.0) - 1.0))
-    above = _SLANEY_BREAK_HZ * np.exp(
-        _SLANEY_LOG_STEP * (np.maximum(mel, _SLANEY_BREAK_MEL) - _SLANEY_BREAK_MEL)
-    )
+    above = _SLANEY_BREAK_HZ * np.exp(_SLANEY_LOG_STEP * (np.maximum(mel, _SLANEY_BREAK_MEL) - _SLANEY_BREAK_MEL))
     return np.where(mel >= _SLANEY_BREAK_MEL, above, mel * _SLANEY_HZ_PER_MEL)
 
 

@@ -19,6 +19,4 @@ def cache_folder() -> Path:
     '/data/coppice'
     """
     chosen = os.environ.get("COPPICE_CACHE")
-    return (
-        Path(chosen).absolute() if chosen else Path(platformdirs.user_cache_dir("coppice", appauthor=False))
-    )
+    return Path(chosen).absolute() if chosen else Path(platformdirs.user_cache_dir("coppice", appauthor=False))

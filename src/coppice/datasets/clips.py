@@ -117,17 +117,11 @@ def make_dataset(
     clips["label"] = _labels(given["label"], name, labels)
     clips["fold"] = _folds(given)
     below = [_below(file, root) for file in clips["file"]]
-    clips["clip_id"] = (
-        given["clip_id"].astype(str) if "clip_id" in given else _clip_ids(below, clips["start_s"])
-    )
+    clips["clip_id"] = given["clip_id"].astype(str) if "clip_id" in given else _clip_ids(below, clips["start_s"])
     stems = pd.Series([str(Path(path).with_suffix("")) for path in below], index=clips.index)
-    clips["recording"] = (
-        _text(given["recording"]).fillna(stems).astype(str) if "recording" in given else stems
-    )
+    clips["recording"] = _text(given["recording"]).fillna(stems).astype(str) if "recording" in given else stems
     for column in OPTIONAL_TEXT:
-        clips[column] = (
-            _text(given[column]) if column in given else pd.Series(pd.NA, clips.index, dtype="string")
-        )
+        clips[column] = _text(given[column]) if column in given else pd.Series(pd.NA, clips.index, dtype="string")
     clips = clips[list(COLUMNS)]
     _check(clips, name)
     return Dataset(
@@ -190,9 +184,7 @@ def _labels(column: pd.Series, name: str, allowed: Sequence[str] | None) -> pd.S
     if allowed is not None:
         for label in sorted(set(text)):
             if label not in allowed:
-                raise CoppiceError(
-                    f"dataset {name!r}: label {label!r} is unknown. {did_you_mean(label, allowed)}"
-                )
+                raise CoppiceError(f"dataset {name!r}: label {label!r} is unknown. {did_you_mean(label, allowed)}")
     return text.astype(str)
 
 
@@ -218,9 +210,7 @@ def _folds(given: pd.DataFrame) -> pd.Series:
     bad = text.notna() & ~(values % 1 == 0).fillna(False)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        raise CoppiceError(
-            f"fold of clip {row + 1} is {text.iloc[row]!r}; give a whole number or leave it empty."
-        )
+        raise CoppiceError(f"fold of clip {row + 1} is {text.iloc[row]!r}; give a whole number or leave it empty.")
     return values.astype("Int64")
 
 
@@ -241,9 +231,7 @@ def _check(clips: pd.DataFrame, name: str) -> None:
         raise CoppiceError(f"dataset {name!r}: clip {twice.iloc[0]!r} is listed twice; list every clip once.")
     kinds = sorted(set(clips["label"]))
     if len(kinds) < 2:
-        raise CoppiceError(
-            f"dataset {name!r} has one class only, {kinds[0]!r}; a classifier needs at least 2."
-        )
+        raise CoppiceError(f"dataset {name!r} has one class only, {kinds[0]!r}; a classifier needs at least 2.")
     strange = clips["split"].dropna()[~clips["split"].dropna().isin(["train", "test"])]
     if len(strange):
         raise CoppiceError(f"split is {strange.iloc[0]!r}; give 'train', 'test' or leave it empty.")

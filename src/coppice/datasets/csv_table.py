@@ -28,9 +28,7 @@ USUAL_NAMES = {
 MAX_TABLE_BYTES = 1 << 30
 
 
-def open_csv(
-    table: str | Path, *, root: str | Path | None = None, columns: Mapping[str, str] | None = None
-) -> Dataset:
+def open_csv(table: str | Path, *, root: str | Path | None = None, columns: Mapping[str, str] | None = None) -> Dataset:
     r"""Read a CSV or TSV table of clips.
 
     Parameters
@@ -65,9 +63,7 @@ def open_csv(
     """
     table = Path(table).absolute()
     given = read_table(table)
-    mapped = pd.DataFrame(
-        {ours: given[theirs] for ours, theirs in _match(given, table, columns or {}).items()}
-    )
+    mapped = pd.DataFrame({ours: given[theirs] for ours, theirs in _match(given, table, columns or {}).items()})
     names = mapped["file"].str.strip()
     if (names == "").any():
         row = int((names == "").to_numpy().argmax())
@@ -123,9 +119,7 @@ def read_table(path: Path) -> pd.DataFrame:
         raise CoppiceError(f"{path} has no rows below its header; list at least one clip.")
     names = [name.strip() for name in rows[0]]
     if len(set(names)) < len(names):
-        raise CoppiceError(
-            f"{path} has two columns of one name in its header: {', '.join(map(repr, names))}."
-        )
+        raise CoppiceError(f"{path} has two columns of one name in its header: {', '.join(map(repr, names))}.")
     for number, row in enumerate(rows[1:], start=2):
         if len(row) > len(names):
             raise CoppiceError(f"{path}: line {number} has {len(row)} cells, the header {len(names)}.")
@@ -154,9 +148,7 @@ def _match(given: pd.DataFrame, table: Path, columns: Mapping[str, str]) -> dict
     found = {}
     for ours, theirs in columns.items():
         if ours not in COLUMNS:
-            raise CoppiceError(
-                f"columns maps {ours!r}, which is no clip column. {did_you_mean(ours, COLUMNS)}"
-            )
+            raise CoppiceError(f"columns maps {ours!r}, which is no clip column. {did_you_mean(ours, COLUMNS)}")
         if theirs not in given.columns:
             raise CoppiceError(f"{table} has no column {theirs!r}. {did_you_mean(theirs, given.columns)}")
         found[ours] = theirs
@@ -176,6 +168,4 @@ def _match(given: pd.DataFrame, table: Path, columns: Mapping[str, str]) -> dict
 
 def _audio_root(table: Path, first: str) -> Path:
     beside = table.parent
-    return (
-        beside / "audio" if not (beside / first).exists() and (beside / "audio" / first).exists() else beside
-    )
+    return beside / "audio" if not (beside / first).exists() and (beside / "audio" / first).exists() else beside

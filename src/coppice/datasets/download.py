@@ -89,9 +89,7 @@ def _fetch_patiently(url: str, part: Path, hint: str, attempts: int) -> None:
             if status == 416:  # the part does not fit what the server has: begin again
                 part.unlink(missing_ok=True)
             elif status is not None and status < 500:
-                raise CoppiceError(
-                    f"{url} cannot be downloaded: the server answers {status}; {hint}."
-                ) from error
+                raise CoppiceError(f"{url} cannot be downloaded: the server answers {status}; {hint}.") from error
             reason = getattr(error, "reason", None) or error
             if attempt == attempts:
                 raise CoppiceError(f"{url} cannot be downloaded ({reason}); {hint}.") from error
@@ -108,9 +106,7 @@ def _known_version(part: Path, url: str) -> str | None:
         stored = json.loads(_version_file(part).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return (
-        stored["version"] if isinstance(stored, dict) and stored.get("url") == url and part.exists() else None
-    )
+    return stored["version"] if isinstance(stored, dict) and stored.get("url") == url and part.exists() else None
 
 
 def _fetch(url: str, part: Path) -> None:

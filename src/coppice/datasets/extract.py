@@ -68,9 +68,7 @@ def extract_zip(
                 with zipfile.ZipFile(archive) as opened:
                     _extract(opened, archive, temporary, max_total_bytes)
             except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-                raise CoppiceError(
-                    f"{archive} is damaged or no zip file ({error}); fetch it again."
-                ) from error
+                raise CoppiceError(f"{archive} is damaged or no zip file ({error}); fetch it again.") from error
             tops = list(temporary.iterdir())
             content = tops[0] if len(tops) == 1 and tops[0].is_dir() else temporary
             if check is not None:
@@ -110,17 +108,8 @@ def _extract(opened: zipfile.ZipFile, archive: Path, folder: Path, max_total_byt
 def _refuse_unsafe(member: zipfile.ZipInfo, archive: Path) -> None:
     name = member.filename
     path = PurePosixPath(name)
-    if (
-        path.is_absolute()
-        or ".." in path.parts
-        or "\\" in name
-        or ":" in name
-        or "\0" in name
-        or not path.parts
-    ):
+    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name or not path.parts:
         raise CoppiceError(f"{archive} holds {name!r}, which lies outside its folder; do not trust it.")
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
-        raise CoppiceError(
-            f"{archive} holds {name!r}, which is a link or device, not a file; do not trust it."
-        )
+        raise CoppiceError(f"{archive} holds {name!r}, which is a link or device, not a file; do not trust it.")

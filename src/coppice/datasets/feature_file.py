@@ -161,17 +161,11 @@ def open_complete(
     state = read_json(store / "store.json", "feature store")
     try:
         array = np.load(store / "features.npy", mmap_mode="r", allow_pickle=False)
-        fits = (
-            array.shape == shape
-            and array.dtype == np.float32
-            and {"cut", "padded", "problems"} <= state.keys()
-        )
+        fits = array.shape == shape and array.dtype == np.float32 and {"cut", "padded", "problems"} <= state.keys()
     except (OSError, ValueError, AttributeError):
         fits = False
     if not fits:
-        raise CoppiceError(
-            f"the feature store {store} is damaged; remove the folder, and it is computed again."
-        )
+        raise CoppiceError(f"the feature store {store} is damaged; remove the folder, and it is computed again.")
     return array, state
 
 

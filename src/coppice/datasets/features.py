@@ -109,17 +109,13 @@ def load_features(
                 _fill(store, dataset, front_end, threads or cpu_count())
     array, state = open_complete(store, (len(dataset), *front_end.shape))
     ids, files = dataset.clips["clip_id"].tolist(), dataset.clips["file"].tolist()
-    problems = tuple(
-        (ids[int(row)], files[int(row)], sentence) for row, sentence in state["problems"].items()
-    )
+    problems = tuple((ids[int(row)], files[int(row)], sentence) for row, sentence in state["problems"].items())
     usable = np.ones(len(dataset), dtype=bool)
     usable[[int(row) for row in state["problems"]]] = False
     if problems and bad_clips == "refuse":
         raise CoppiceError(_refusal(problems, len(dataset)))
     if not usable.any():
-        raise CoppiceError(
-            f"none of the {len(dataset)} clips of {dataset.name!r} can be used: {problems[0][2]}"
-        )
+        raise CoppiceError(f"none of the {len(dataset)} clips of {dataset.name!r} can be used: {problems[0][2]}")
     return FeatureSet(array=array, problems=problems, cut=state["cut"], padded=state["padded"], usable=usable)
 
 

@@ -62,8 +62,7 @@ def describe(dataset: Dataset, *, threads: int = 8) -> dict[str, Any]:
         "recordings": int(clips["recording"].nunique()),
         "ignored": dataset.ignored,
         "classes": {
-            label: {"clips": len(group), "recordings": int(group["recording"].nunique())}
-            for label, group in by_class
+            label: {"clips": len(group), "recordings": int(group["recording"].nunique())} for label, group in by_class
         },
         "folds": _count(clips["fold"]),
         "devices": _count(clips["device"]),

@@ -24,9 +24,7 @@ class Normalization:
     mean: Float64[np.ndarray, "mels"]
     std: Float64[np.ndarray, "mels"]
 
-    def apply(
-        self, features: Float[np.ndarray, "*clips mels frames"]
-    ) -> Float32[np.ndarray, "*clips mels frames"]:
+    def apply(self, features: Float[np.ndarray, "*clips mels frames"]) -> Float32[np.ndarray, "*clips mels frames"]:
         """Return ``(features - mean) / std`` in float32."""
         return ((features - self.mean[:, None]) / self.std[:, None]).astype(np.float32)
 
@@ -67,9 +65,7 @@ def fit_normalization(
     mean = sum((features[part].sum(axis=(0, 2), dtype=np.float64) for part in parts), np.zeros(())) / count
     if not np.isfinite(mean).all():
         bad = [int(row) for row in rows if not np.isfinite(features[row]).all()]
-        raise CoppiceError(
-            f"features of clip {bad[0]} (of {len(bad)}) are not finite; leave unreadable clips out."
-        )
+        raise CoppiceError(f"features of clip {bad[0]} (of {len(bad)}) are not finite; leave unreadable clips out.")
     squares = np.zeros_like(mean)
     for part in parts:
         centred = features[part].astype(np.float64) - mean[:, None]

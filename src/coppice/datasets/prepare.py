@@ -51,9 +51,7 @@ class Prepared:
         """Return the clip table of one part: ``train``, ``validation`` or ``test``."""
         return self.dataset.clips.iloc[self._rows(part)].reset_index(drop=True)
 
-    def log_mel(
-        self, part: str, rows: Int[np.ndarray, " rows"] | None = None
-    ) -> Float[Tensor, "clips mels frames"]:
+    def log_mel(self, part: str, rows: Int[np.ndarray, " rows"] | None = None) -> Float[Tensor, "clips mels frames"]:
         """Return the features of one part, or of given rows of the clip table, as a tensor in memory, in nats."""
         chosen = self._rows(part) if rows is None else rows
         return torch.from_numpy(np.array(self._features[self._stored[chosen]]))

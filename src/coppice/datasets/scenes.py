@@ -73,9 +73,7 @@ def _ring(rate: int, hz: float, decay_s: float) -> Wave:
 
 
 def _rain(rng: np.random.Generator, samples: int, rate: int) -> Wave:
-    hiss = shaped_noise(
-        rng, samples, rate, low_hz=rng.uniform(500, 1500), high_hz=12000, slope_db=rng.uniform(0, 3)
-    )
+    hiss = shaped_noise(rng, samples, rate, low_hz=rng.uniform(500, 1500), high_hz=12000, slope_db=rng.uniform(0, 3))
     drops = _events(rng, samples, rate, per_s=rng.uniform(20, 120))
     pitch = rng.uniform(1500, 6000, len(drops))
     size = rng.exponential(1.0, len(drops))
@@ -84,9 +82,7 @@ def _rain(rng: np.random.Generator, samples: int, rate: int) -> Wave:
 
 def _wind(rng: np.random.Generator, samples: int, rate: int) -> Wave:
     gust = np.exp(rng.uniform(0.3, 0.8) * _slow(rng, samples, rate, around_hz=rng.uniform(0.5, 2)))
-    rush = shaped_noise(
-        rng, samples, rate, low_hz=40, high_hz=rng.uniform(300, 1200), slope_db=rng.uniform(3, 6)
-    )
+    rush = shaped_noise(rng, samples, rate, low_hz=40, high_hz=rng.uniform(300, 1200), slope_db=rng.uniform(3, 6))
     howl = shaped_noise(rng, samples, rate, low_hz=(pitch := rng.uniform(400, 900)), high_hz=pitch * 1.1)
     return gust * (rush + rng.uniform(0.05, 0.4) * gust * howl)
 
@@ -117,9 +113,7 @@ def _birds(rng: np.random.Generator, samples: int, rate: int) -> Wave:
     t = np.arange(int(length_s * rate)) / rate
     course = 1 + sweep * (t / length_s - 0.5) + warble * np.sin(2 * np.pi * 30 * t)
     envelope = np.sin(np.pi * t / length_s) ** 2
-    return _place(
-        samples, times, lambda n: envelope * np.sin(2 * np.pi * np.cumsum(centre * pitch[n] * course) / rate)
-    )
+    return _place(samples, times, lambda n: envelope * np.sin(2 * np.pi * np.cumsum(centre * pitch[n] * course) / rate))
 
 
 def _siren(rng: np.random.Generator, samples: int, rate: int) -> Wave:
@@ -129,9 +123,7 @@ def _siren(rng: np.random.Generator, samples: int, rate: int) -> Wave:
         swing = np.sign(swing)
     hz = rng.uniform(600, 1100) * 2 ** (rng.uniform(0.2, 0.6) * swing)
     phase = 2 * np.pi * np.cumsum(hz) / rate
-    return (
-        np.sin(phase) + rng.uniform(0.1, 0.5) * np.sin(2 * phase) + rng.uniform(0.05, 0.3) * np.sin(3 * phase)
-    )
+    return np.sin(phase) + rng.uniform(0.1, 0.5) * np.sin(2 * phase) + rng.uniform(0.05, 0.3) * np.sin(3 * phase)
 
 
 def _footsteps(rng: np.random.Generator, samples: int, rate: int) -> Wave:
@@ -152,8 +144,7 @@ def _fire(rng: np.random.Generator, samples: int, rate: int) -> Wave:
     size = rng.pareto(1.6, len(cracks)) + 0.3
     decay = rng.uniform(0.0005, 0.004, len(cracks))
     bursts = [
-        rng.standard_normal(int(6 * d * rate)) * np.exp(-np.arange(int(6 * d * rate)) / (d * rate))
-        for d in decay
+        rng.standard_normal(int(6 * d * rate)) * np.exp(-np.arange(int(6 * d * rate)) / (d * rate)) for d in decay
     ]
     return rng.uniform(0.3, 0.8) * roar + _place(samples, cracks, lambda n: min(size[n], 6.0) * bursts[n])
 
@@ -161,9 +152,7 @@ def _fire(rng: np.random.Generator, samples: int, rate: int) -> Wave:
 def _waves(rng: np.random.Generator, samples: int, rate: int) -> Wave:
     t = np.arange(samples) / rate
     swell = 0.5 - 0.5 * np.cos(2 * np.pi * (rng.uniform(0.25, 0.6) * t + rng.random()))
-    surf = shaped_noise(
-        rng, samples, rate, low_hz=rng.uniform(150, 500), high_hz=rng.uniform(2500, 7000), slope_db=3
-    )
+    surf = shaped_noise(rng, samples, rate, low_hz=rng.uniform(150, 500), high_hz=rng.uniform(2500, 7000), slope_db=3)
     deep = shaped_noise(rng, samples, rate, low_hz=40, high_hz=rng.uniform(200, 500), slope_db=3)
     return (0.15 + swell**2) * surf + rng.uniform(0.3, 0.8) * (0.4 + swell) * deep
 

@@ -64,9 +64,7 @@ def open_dataset(
         return open_synthetic(root=root, clips_per_class=clips_per_class, duration_s=duration_s, seed=seed)
     if name in ("folder", "csv"):
         if root is None:
-            raise CoppiceError(
-                f"dataset {name!r} needs root: the {'table' if name == 'csv' else 'folder'} to read."
-            )
+            raise CoppiceError(f"dataset {name!r} needs root: the {'table' if name == 'csv' else 'folder'} to read.")
         return open_folder(root) if name == "folder" else open_csv(root, columns=columns)
     path = Path(source)
     with plain_os_errors("open the dataset", path):

@@ -96,9 +96,7 @@ def split_dataset(
     if chosen == "folds":
         split = _by_folds(dataset, test_fold, validation_fold)
     elif test_fold is not None or validation_fold is not None:
-        raise CoppiceError(
-            f"split strategy {chosen!r} uses no folds; leave out test_fold and validation_fold."
-        )
+        raise CoppiceError(f"split strategy {chosen!r} uses no folds; leave out test_fold and validation_fold.")
     elif chosen == "official":
         split = _official(dataset, validation_fraction, seed)
     else:
@@ -176,9 +174,7 @@ def _by_folds(dataset: Dataset, test_fold: int | None, validation_fold: int | No
         raise CoppiceError(f"test_fold is {test}; the folds of {dataset.name!r} are {known}.")
     validation = folds[folds.index(test) - 1] if validation_fold is None else validation_fold
     if validation not in folds or validation == test:
-        raise CoppiceError(
-            f"validation_fold is {validation}; give a fold of {known} other than the test fold {test}."
-        )
+        raise CoppiceError(f"validation_fold is {validation}; give a fold of {known} other than the test fold {test}.")
     numbers = dataset.clips["fold"].fillna(min(folds) - 1).to_numpy(dtype=np.int64)
     listed = dataset.clips["fold"].notna().to_numpy()
     return Split(
@@ -236,9 +232,7 @@ def _counts(
     return counts, groups
 
 
-def _enough(
-    dataset: Dataset, counts: Int[np.ndarray, "recordings labels"], *, needed: int, where: str
-) -> None:
+def _enough(dataset: Dataset, counts: Int[np.ndarray, "recordings labels"], *, needed: int, where: str) -> None:
     for label, of_class in zip(dataset.labels, counts.T, strict=True):
         recordings, clips = int((of_class > 0).sum()), int(of_class.sum())
         if recordings < needed:
@@ -271,9 +265,7 @@ def _draw(
         goal = fraction * counts[free, label].sum()
         of_class = [row for row in order if free[row] and counts[row, label]]
         smallest_last = sorted(of_class, key=lambda row: -counts[row, label])
-        for row, forced in [(row, False) for row in of_class] + [
-            (row, True) for row in reversed(smallest_last)
-        ]:
+        for row, forced in [(row, False) for row in of_class] + [(row, True) for row in reversed(smallest_last)]:
             got = counts[drawn, label].sum()
             nearer = abs(got + counts[row, label] - goal) < abs(got - goal)
             present = counts[row] > 0

@@ -90,9 +90,7 @@ def open_synthetic(
                 _write(place, wanted, clips_per_class, duration_s, seed, threads)
     found = read_json(place / "synthetic.json", "folder of synthetic sounds")
     if found != wanted:
-        raise CoppiceError(
-            f"{place} holds other synthetic sounds ({found}); choose another folder or remove it."
-        )
+        raise CoppiceError(f"{place} holds other synthetic sounds ({found}); choose another folder or remove it.")
     return make_dataset("synthetic", _table(place, clips_per_class), root=place, synthetic=True, note=NOTE)
 
 
@@ -157,9 +155,7 @@ def _write(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _record(
-    label: str, device: str, samples: int, rng: np.random.Generator
-) -> Float64[np.ndarray, "samples"]:
+def _record(label: str, device: str, samples: int, rng: np.random.Generator) -> Float64[np.ndarray, "samples"]:
     scene = unit(SCENES[label](rng, samples, SAMPLE_RATE))
     background = shaped_noise(rng, samples, SAMPLE_RATE, low_hz=50, high_hz=9000, slope_db=rng.uniform(2, 5))
     level = 10 ** (rng.uniform(*SCENE_TO_BACKGROUND_DB) / 20)

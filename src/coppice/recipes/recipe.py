@@ -276,7 +276,8 @@ def _sentence(path: Path, error: ValidationError) -> str:
     more = len(error.errors()) - 1
     tail = f" ({more} more to correct after this.)" if more else ""
     if first["type"] == "extra_forbidden":
-        return f"recipe {path.name} has no key {where!r}. {did_you_mean(str(first['loc'][-1]), _siblings(first['loc']))}{tail}"
+        hint = did_you_mean(str(first["loc"][-1]), _siblings(first["loc"]))
+        return f"recipe {path.name} has no key {where!r}. {hint}{tail}"
     if first["type"] == "missing":
         return f"recipe {path.name} lacks the key {where!r}.{tail}"
     message = first["msg"].removeprefix("Value error, ")

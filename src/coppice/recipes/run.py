@@ -96,9 +96,7 @@ class SingleRun:
         inputs = {"data": self._data_digest, "network": recipe.network.model_dump(), "settings": asdict(settings)}
 
         def work(folder: Path) -> None:
-            trained = train(
-                self.data, network=recipe.network.name, config=config, settings=settings, folder=folder
-            )
+            trained = train(self.data, network=recipe.network.name, config=config, settings=settings, folder=folder)
             record(trained, self.data, folder)
 
         entry = {"id": "train", "title": "unpruned", "system": None, "kind": "train", "parent": None}
@@ -114,9 +112,7 @@ class SingleRun:
                 if step.finetune is not None:
                     settings = TrainingSettings(**step.finetune.model_dump(exclude={"fraction"}), seed=self.seed)
                     fraction = step.finetune.fraction
-                    classifier = finetune(
-                        classifier, self.data, settings=settings, fraction=fraction, folder=folder
-                    )
+                    classifier = finetune(classifier, self.data, settings=settings, fraction=fraction, folder=folder)
                 else:
                     classifier, plan = do_step(classifier, step, seed=self.seed)
                     if plan is not None:

@@ -76,9 +76,7 @@ def do_stage(run: Path, name: str, inputs: dict[str, Any], work: Callable[[Path]
             raise
         (partial / _CLAIM).unlink()
         files = {file.name: file_digest(file) for file in sorted(partial.iterdir()) if file.is_file()}
-        write_json(
-            partial / _RECORD, {"digest": key, "seconds": round(time.monotonic() - start, 2), "files": files}
-        )
+        write_json(partial / _RECORD, {"digest": key, "seconds": round(time.monotonic() - start, 2), "files": files})
         make_folder(final.parent)
         if final.exists():
             old = run / ".partial" / "replaced"

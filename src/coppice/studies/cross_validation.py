@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, cpu_count, delayed
 from jaxtyping import Float
+from joblib import Parallel, cpu_count, delayed
 
 from coppice.core.errors import CoppiceError
 from coppice.core.files import read_json, write_json, write_text

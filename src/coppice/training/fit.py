@@ -137,7 +137,7 @@ def fit(
     precision = choose_precision(settings.precision)
     keep_freed_memory()
     module = _Fitting(copy.deepcopy(network).float().train(), settings)
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module.to(memory_format=torch.channels_last)
     best, history = BestEpoch(), History()
     resume = make_folder(folder) / "resume.ckpt" if folder is not None else None
     with progress_bar(description, settings.epochs) as advance, _quiet_lightning():

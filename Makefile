@@ -1,0 +1,52 @@
+# Two commands do all the set-up: `make demo` and `make test`. Both work on a machine that has Python 3.11 or later and nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test bench proofs results lint types floors tests clean
+
+demo: $(VENV)/runtime
+	$(BIN)/coppice demo
+
+test: lint types floors tests
+
+lint: $(VENV)/development
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+
+types: $(VENV)/development
+	$(BIN)/mypy
+
+floors: $(VENV)/development
+	$(BIN)/lint-imports
+
+tests: $(VENV)/development
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/development
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# Slow: the numbers of docs/results.md, five folds by three seeds on real recordings (about an hour on two cores).
+results: $(VENV)/runtime
+	$(BIN)/coppice run recipes/esc10-results.yaml $(if $(ESC10),--set data.root=$(ESC10)) --jobs 2
+	$(BIN)/coppice report runs/esc10-results --markdown docs/results.md
+
+# torch comes first and from the lock: an unpinned one may bring gigabytes of CUDA packages.
+$(VENV)/torch: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	@touch $@
+
+$(VENV)/runtime: $(VENV)/torch pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/development: $(VENV)/torch pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/runtime
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis
