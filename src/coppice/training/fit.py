@@ -24,6 +24,7 @@ from coppice.core.seeds import seed_global
 from coppice.training.allocator import keep_freed_memory
 from coppice.training.batches import ordered_batches, shuffled_batches
 from coppice.training.callbacks import MONITOR, BestEpoch, EpochBar, History, ResumePoint
+from coppice.training.layout import training_layout
 from coppice.training.precision import Precision, choose_precision
 from coppice.training.settings import TrainingSettings
 
@@ -102,8 +103,8 @@ def fit(
     """Fit a copy of a network and return it with its best epoch's weights.
 
     Adam on cross-entropy; validation log-loss decides when to stop and which epoch's weights are kept. On a
-    processor with bfloat16 instructions the step runs in bfloat16 autocast and channels_last; evaluation elsewhere
-    is float32.
+    processor with bfloat16 instructions the step runs in bfloat16 autocast, in the layout that
+    :func:`coppice.training.layout.training_layout` chooses; evaluation elsewhere is float32.
 
     Parameters
     ----------
@@ -137,7 +138,7 @@ def fit(
     precision = choose_precision(settings.precision)
     keep_freed_memory()
     module = _Fitting(copy.deepcopy(network).float().train(), settings)
-    module.to(memory_format=torch.channels_last)
+    module.to(memory_format=training_layout(network))
     best, history = BestEpoch(), History()
     resume = make_folder(folder) / "resume.ckpt" if folder is not None else None
     with progress_bar(description, settings.epochs) as advance, _quiet_lightning():
