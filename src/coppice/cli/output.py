@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from coppice.core.units import bytes_text, count_text, percent_text
 
@@ -25,17 +26,17 @@ def print_json(value: Any) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; all but the first column are aligned to the right."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        table.add_column(Text(column), justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # names come from folders and files: "[x]" in one is no markup
     _console.print(table)
 
 
 def print_line(text: str) -> None:
     """Print one line of text as it is."""
-    _console.print(text, markup=False)
+    _console.print(text, markup=False, emoji=False, soft_wrap=True)
 
 
 def print_scores(title: str, scores: Mapping[str, Any]) -> None:

@@ -13,12 +13,12 @@ console = Console(stderr=True, highlight=False)
 
 def say(message: str) -> None:
     """Print one line about what is going on, on standard error."""
-    console.print(message, markup=False)
+    console.print(message, markup=False, emoji=False, soft_wrap=True)
 
 
 @contextmanager
 def progress_bar(description: str, total: int) -> Iterator[Advance]:
-    """Show a bar while the block runs.
+    """Show a bar while the block runs; nothing where standard error is not a terminal.
 
     Parameters
     ----------
@@ -45,7 +45,8 @@ def progress_bar(description: str, total: int) -> Iterator[Advance]:
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console, transient=not console.is_terminal) as bar:
+    # Without a terminal nobody watches a bar, and rich would leave an empty line for it.
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(description, total=total, note="")
 
         def advance(steps: int, note: str = "") -> None:

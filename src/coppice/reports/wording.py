@@ -14,7 +14,8 @@ def points_text(change: float) -> str:
     >>> points_text(-0.025), points_text(0.0125), points_text(0.0)
     ('−2.5', '+1.2', '0.0')
     """
-    return signed_text(100 * change, 1)
+    # 0.7875 − 0.8 is not quite −1 / 80; both are the same change to a reader.
+    return signed_text(round(100 * change, 6), 1)
 
 
 def points_interval_text(interval: Interval) -> str:
