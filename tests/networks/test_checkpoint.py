@@ -142,19 +142,51 @@ def test_a_pruned_network_of_a_users_class_loads_with_that_class(classifier, log
     plan = PruningPlan(
         None,
         (
-            LayerPlan("stem", 8, (0, 2, 5)),
+            LayerPlan("stem", 8, (0, 2, 4, 6)),
             LayerPlan("grouped", 12, (0, 1, 3, 4, 6, 7, 9, 10)),
             LayerPlan("up", 6, (1, 5)),
         ),
     )
     small = prune(mine, plan)
     again = load(save(small, tmp_path / "small.safetensors"), network=factory).network
-    assert (again.stem.out_channels, again.norm.num_features) == (3, 3)
-    assert (again.depth.in_channels, again.depth.out_channels, again.depth.groups) == (3, 6, 3)
-    assert again.grouped.groups == small.network.grouped.groups
-    assert (again.up.in_channels, again.up.out_channels) == (small.network.up.in_channels, 2)
+    assert (again.stem.out_channels, again.norm.num_features) == (4, 4)
+    assert (again.depth.in_channels, again.depth.out_channels, again.depth.groups) == (4, 8, 4)
+    assert (again.grouped.in_channels, again.grouped.out_channels, again.grouped.groups) == (8, 8, 4)
+    assert (again.up.in_channels, again.up.out_channels) == (8, 2)
     assert again.head.in_features == 2
     assert torch.equal(replace(small, network=again).logits(log_mel), small.logits(log_mel))
+
+
+def test_a_depthwise_convolution_pruned_to_one_channel_loads(classifier, log_mel, tmp_path):
+    def network():
+        return nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3, groups=4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+        )
+
+    small = prune(replace(classifier, network=network().eval()), PruningPlan(None, (LayerPlan("0", 4, (2,)),)))
+    again = load(save(small, tmp_path / "small.safetensors"), network=network)
+    assert again.network[1].groups == small.network[1].groups == 1
+    assert torch.equal(again.logits(log_mel), small.logits(log_mel))
+
+
+def test_loading_leaves_the_global_random_state_alone(classifier, file, tmp_path):
+    mine = save(replace(classifier, network=Separable()), tmp_path / "mine.safetensors")
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    load(file)
+    load(mine, network=Separable)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("network, words", [(Separable(), "give the class"), (lambda: 5, "returned a int")])
+def test_what_builds_no_network_is_refused(file, network, words):
+    assert words in refusal(file, network=network)
+
+
+def test_a_network_of_other_sizes_than_its_labels_is_not_saved(classifier, tmp_path):
+    with pytest.raises(CoppiceError, match="built for 3 classes but front end and labels give 2"):
+        save(replace(classifier, labels=("bus", "park")), tmp_path / "net.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_users_class_is_asked_for_and_never_imported(classifier, tmp_path):

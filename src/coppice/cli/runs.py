@@ -33,9 +33,7 @@ def run(
 
     Example: `coppice run esc10 --set data.root=esc10-folder --set folds=all --set "seeds=[0,1,2]"`
     """
-    from coppice.studies.run import run as run_recipe
-
-    print_line(f"report: {run_recipe(recipe, out=out, changes=set_ or (), jobs=jobs)}")
+    _run(recipe, set_, out, jobs)
 
 
 def demo(set_: Changes = None, out: Out = None) -> None:
@@ -43,9 +41,7 @@ def demo(set_: Changes = None, out: Out = None) -> None:
 
     Example: `coppice demo`
     """
-    from coppice.studies.run import run as run_recipe
-
-    print_line(f"report: {run_recipe('demo', out=out, changes=set_ or ())}")
+    _run("demo", set_, out, 1)
 
 
 def report(
@@ -68,3 +64,12 @@ def report(
     if figures is not None:
         for path in figure_files(folder, figures):
             print_line(f"figure: {path}")
+
+
+def _run(recipe: str, changes: list[str] | None, out: Path | None, jobs: int) -> None:
+    from coppice.recipes.recipe import load_recipe
+
+    chosen = load_recipe(recipe, changes=changes or ())  # a mistake in it shows before torch is imported
+    from coppice.studies.run import run as run_recipe
+
+    print_line(f"report: {run_recipe(chosen, out=out, jobs=jobs)}")

@@ -7,12 +7,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from coppice.core.calls import module_calls
 from coppice.core.modes import eval_mode
 
 _Conv = nn.modules.conv._ConvNd
 _BatchNorm = nn.modules.batchnorm._BatchNorm
+_NORMALISES = (
+    torch.ops.aten.native_batch_norm,
+    torch.ops.aten._native_batch_norm_legit,
+    torch.ops.aten._native_batch_norm_legit_no_training,
+    torch.ops.aten.cudnn_batch_norm,
+    torch.ops.aten.miopen_batch_norm,
+)
 
 
 def folding_pairs(network: nn.Module, example: Float[Tensor, "1 *shape"]) -> dict[str, str]:
@@ -38,7 +46,9 @@ def folding_pairs(network: nn.Module, example: Float[Tensor, "1 *shape"]) -> dic
 
         class Watch(TorchDispatchMode):
             def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-                for argument in args:
+                if func.overloadpacket in _NORMALISES:
+                    times[calls.current] = times.get(calls.current, 0) + 1
+                for argument in tree_leaves((args, kwargs)):  # also inside the list that cat takes
                     if isinstance(argument, Tensor) and id(argument) in made_by:
                         users.setdefault(made_by[id(argument)], []).append(calls.current)
                 out = func(*args, **(kwargs or {}))
@@ -49,13 +59,20 @@ def folding_pairs(network: nn.Module, example: Float[Tensor, "1 *shape"]) -> dic
                 return out
 
         with torch.no_grad(), Watch():
-            network(example)
-    pairs = {
+            returned = tree_leaves(network(example))
+    for out in returned:
+        if id(out) in made_by:
+            users.setdefault(made_by[id(out)], []).append("")
+    return {
         conv: followers[0]
         for conv, followers in users.items()
-        if len(followers) == 1 and times[conv] == 1 and isinstance(modules.get(followers[0]), _BatchNorm)
+        if len(followers) == 1 and times[conv] == 1 and _foldable(modules[followers[0]], times.get(followers[0]))
     }
-    return {conv: bn for conv, bn in pairs.items() if list(pairs.values()).count(bn) == 1}
+
+
+def _foldable(module: nn.Module, times: int | None) -> bool:
+    # Used twice, it would also be missed elsewhere; without running statistics, it depends on the clips.
+    return isinstance(module, _BatchNorm) and times == 1 and module.running_mean is not None
 
 
 def fold_batch_norm(network: nn.Module, example: Float[Tensor, "1 *shape"]) -> nn.Module:
@@ -84,17 +101,15 @@ def fold_batch_norm(network: nn.Module, example: Float[Tensor, "1 *shape"]) -> n
     for conv_name, bn_name in folding_pairs(network, example).items():
         conv: Any = folded.get_submodule(conv_name)
         bn: Any = folded.get_submodule(bn_name)
-        if bn.running_mean is None:
-            continue
         scale = torch.rsqrt(bn.running_var + bn.eps)
         if bn.weight is not None:
             scale = scale * bn.weight
         shift = -bn.running_mean * scale + (bn.bias if bn.bias is not None else 0)
-        axis = 1 if conv.transposed else 0
-        shape = [1] * conv.weight.ndim
-        shape[axis] = -1
+        per_filter = scale[:, None]  # (filters, channels of a group)
+        if conv.transposed:  # (channels, filters of a group)
+            per_filter = scale.reshape(conv.groups, -1).repeat_interleave(conv.in_channels // conv.groups, dim=0)
         with torch.no_grad():
-            conv.weight = nn.Parameter(conv.weight * scale.reshape(shape))
+            conv.weight = nn.Parameter(conv.weight * per_filter.reshape(*per_filter.shape, *[1] * len(conv.kernel_size)))
             conv.bias = nn.Parameter(shift + (conv.bias * scale if conv.bias is not None else 0))
         folded.set_submodule(bn_name, nn.Identity())
     return folded

@@ -41,7 +41,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     "Known: 'conv1', 'conv2'."
     """
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)  # a user may have given a number
     if close:
         return f"Did you mean {close[0]!r}?"
     if not names:

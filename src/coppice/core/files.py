@@ -19,6 +19,7 @@ _REASONS = {
     errno.EPERM: "permission denied; choose a folder you may write to",
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EEXIST: "a file of that name is there already; choose another name",
     errno.EISDIR: "it is a folder; give a file",
     errno.ENAMETOOLONG: "the name is too long for this file system",
     errno.ENOENT: "no such file or folder",
@@ -134,7 +135,7 @@ def read_json(path: Path, what: str = "JSON file") -> Any:
         data = path.read_bytes()
     try:
         return json.loads(data)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise CoppiceError(f"{path} is not a {what}: it is not valid JSON ({error}).") from error
 
 

@@ -42,9 +42,7 @@ def prototypes(weight: Float[Tensor, "filters channels *kernel"]) -> Float[Tenso
     matrix = weight.to(torch.float64).reshape(filters, channels, -1)
     low, high = torch.aminmax(matrix.flatten(1), dim=1)
     largest = torch.maximum(high, -low)[:, None, None]
-    matrix = matrix / torch.where(
-        largest > 0, largest, torch.ones_like(largest)
-    )  # squares must not underflow
+    matrix = matrix / torch.where(largest > 0, largest, torch.ones_like(largest))  # squares must not underflow
     if channels < matrix.shape[2]:
         leading = torch.linalg.eigh(matrix @ matrix.mT).eigenvectors[:, :, -1]
         vectors = (leading.unsqueeze(1) @ matrix).squeeze(1)

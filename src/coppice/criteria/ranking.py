@@ -48,9 +48,7 @@ class Ranking:
                 "each of the filters must stand in it once."
             )
         if self.keep is not None and (
-            not self.keep
-            or list(self.keep) != sorted(set(self.keep))
-            or not set(self.keep) <= set(self.order)
+            not self.keep or list(self.keep) != sorted(set(self.keep)) or not set(self.keep) <= set(self.order)
         ):
             raise CoppiceError(
                 f"the ranking by {self.criterion!r} keeps {list(self.keep)}; give one or more of the "
@@ -83,7 +81,5 @@ class Ranking:
             If the count is out of range.
         """
         if not 1 <= count <= len(self.order):
-            raise CoppiceError(
-                f"cannot keep {count} of {len(self.order)} filters; give 1 to {len(self.order)}."
-            )
+            raise CoppiceError(f"cannot keep {count} of {len(self.order)} filters; give 1 to {len(self.order)}.")
         return tuple(sorted(self.order[len(self.order) - count :]))

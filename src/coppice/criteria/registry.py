@@ -90,9 +90,7 @@ def rank(weight: Float[Tensor, "filters channels *kernel"], criterion: str, *, s
     """
     function = _CRITERIA.get(criterion)
     if function is None:
-        raise CoppiceError(
-            f"there is no criterion {criterion!r}. {did_you_mean(criterion, criterion_names())}"
-        )
+        raise CoppiceError(f"there is no criterion {criterion!r}. {did_you_mean(criterion, criterion_names())}")
     if not weight.is_floating_point() or weight.ndim < 2 or weight.numel() == 0:
         kind = str(weight.dtype).removeprefix("torch.")
         raise CoppiceError(
@@ -101,8 +99,6 @@ def rank(weight: Float[Tensor, "filters channels *kernel"], criterion: str, *, s
         )
     if not all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(weight)):
         where = int((~torch.isfinite(weight)).flatten(1).any(dim=1).nonzero()[0])
-        raise CoppiceError(
-            f"filter {where} has weights that are not finite; a network with NaN cannot be ranked."
-        )
+        raise CoppiceError(f"filter {where} has weights that are not finite; a network with NaN cannot be ranked.")
     options: dict[str, Any] = {"seed": seed} if "seed" in inspect.signature(function).parameters else {}
     return function(weight.detach().to("cpu", torch.float64), **options)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ def serialise(classifier: Classifier) -> bytes:
     """Return the bytes that :func:`save` writes, which is how a size in bytes is measured."""
     if classifier.stored_as not in _STORED:
         raise CoppiceError(f"parameters cannot be stored as {classifier.stored_as!r}; use float32 or float16.")
+    _check_fit(classifier.network, classifier.front_end, classifier.labels)
     dtype = _STORED[classifier.stored_as]
     tensors: dict[str, Tensor] = {"band_mean": classifier.band_mean, "band_std": classifier.band_std}
     for name, tensor in classifier.network.state_dict().items():
@@ -69,7 +70,7 @@ def serialise(classifier: Classifier) -> bytes:
                     f"{name!r} holds values that {classifier.stored_as} cannot ({tensor.abs().max():.3g} at most); "
                     "train again with a smaller learning rate, or store as float32."
                 )
-        tensors[f"network.{name}"] = stored.contiguous()
+        tensors[f"network.{name}"] = stored.contiguous().clone()  # the format takes no tied tensors
     header = {
         "version": VERSION,
         "network": dict(network_identity(classifier.network)),
@@ -112,7 +113,8 @@ def load(path: str | Path, *, network: Callable[[], nn.Module] | None = None) ->
     tensors, header = _read(path)
     try:
         front_end = FrontEnd.from_dict(header["front_end"])
-        labels = tuple(str(label) for label in header["labels"])
+        _check_entries(header)
+        _check_bands(tensors, front_end.n_mels)
         state = {
             name.removeprefix("network."): tensor.float() if tensor.is_floating_point() else tensor
             for name, tensor in tensors.items()
@@ -120,10 +122,11 @@ def load(path: str | Path, *, network: Callable[[], nn.Module] | None = None) ->
         }
         module = _rebuild(header, state, network)
         module.load_state_dict(state, assign=True)
+        _check_fit(module, front_end, header["labels"])
         classifier = Classifier(
             network=module.eval(),
             front_end=front_end,
-            labels=labels,
+            labels=tuple(header["labels"]),
             band_mean=tensors["band_mean"].float(),
             band_std=tensors["band_std"].float(),
             lineage=tuple(header["lineage"]),
@@ -132,7 +135,7 @@ def load(path: str | Path, *, network: Callable[[], nn.Module] | None = None) ->
         )
     except CoppiceError as error:
         raise CoppiceError(f"cannot load {path}: {error}") from error
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError) as error:
         reason = re.sub(r"\s+", " ", str(error))[:200]
         raise CoppiceError(f"cannot load {path}: its header and its tensors do not agree ({reason}).") from error
     return classifier
@@ -146,7 +149,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if len(start) < 8 or int.from_bytes(start, "little") > size - 8:
         raise CoppiceError(
             f"{path} is not a whole checkpoint: it is {size} bytes long and its header says more; it was probably "
-            "cut short. Copy or create it again."
+            "cut short or is another kind of file. Copy or create it again."
         )
     try:
         with safe_open(path, framework="pt") as handle:
@@ -163,7 +166,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from error
     try:
         header = json.loads(metadata[_KEY])
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise CoppiceError(f"{path} has a damaged header: {error}.") from error
     version = header.get("version") if isinstance(header, dict) else None
     if version != VERSION:
@@ -173,20 +176,63 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _rebuild(header: dict[str, Any], state: dict[str, Tensor], network: Callable[[], nn.Module] | None) -> nn.Module:
     identity = header["network"]
-    if network is not None:
-        module = network()
-    elif "name" in identity:
-        with torch.device("meta"):  # nothing is allocated before the shapes are known to fit
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn and thrown away
+        if network is not None:
+            if isinstance(network, nn.Module):
+                raise CoppiceError(
+                    f"network is a {type(network).__name__}; give the class, or a function that builds one."
+                )
+            module = network()
+            if not isinstance(module, nn.Module):
+                raise CoppiceError(f"network returned a {type(module).__name__}; it has to return a torch.nn.Module.")
+            take_shapes_(module, state, header.get("groups", {}))
+        elif "name" in identity:
+            with torch.device("meta"):  # nothing is allocated before the shapes are known to fit
+                _check_shapes(build_network(identity["name"], **identity["config"]), state)
             module = build_network(identity["name"], **identity["config"])
-        for name, tensor in module.state_dict().items():
-            if name not in state or state[name].shape != tensor.shape:
-                found = tuple(state[name].shape) if name in state else "missing"
-                raise CoppiceError(f"{name!r} should have shape {tuple(tensor.shape)} but is {found}.")
-        return module
-    else:
-        raise CoppiceError(
-            f"it holds a network of the class {identity.get('class')!r}, which Coppice does not know; give your "
-            "class: load(path, network=YourClass)."
-        )
-    take_shapes_(module, state, header.get("groups", {}))
+        else:
+            raise CoppiceError(
+                f"it holds a network of the class {identity.get('class')!r}, which Coppice does not know; give your "
+                "class: load(path, network=YourClass)."
+            )
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point() != state[name].is_floating_point():
+            raise CoppiceError(f"{name!r} should hold {tensor.dtype} but holds {state[name].dtype}.")
     return module
+
+
+def _check_shapes(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    for name, tensor in module.state_dict().items():
+        if name not in state or state[name].shape != tensor.shape:
+            found = tuple(state[name].shape) if name in state else "missing"
+            raise CoppiceError(f"{name!r} should have shape {tuple(tensor.shape)} but is {found}.")
+
+
+def _check_entries(header: Mapping[str, Any]) -> None:
+    labels, lineage = header["labels"], header["lineage"]
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise CoppiceError(f"its labels are {str(labels)[:60]!r}, not a list of names.")
+    if len(set(labels)) < len(labels):
+        raise CoppiceError("one of its labels occurs twice.")
+    if not isinstance(lineage, list) or not all(isinstance(entry, dict) for entry in lineage):
+        raise CoppiceError(f"its lineage is {str(lineage)[:60]!r}, not a list of tables.")
+    if not isinstance(header["metrics"], dict):
+        raise CoppiceError(f"its metrics are {str(header['metrics'])[:60]!r}, not a table.")
+    if header["stored_as"] not in _STORED:
+        raise CoppiceError(f"it says that its parameters are stored as {header['stored_as']!r}.")
+
+
+def _check_bands(tensors: Mapping[str, Tensor], bands: int) -> None:
+    for name in ("band_mean", "band_std"):
+        if tensors[name].shape != (bands,) or not torch.isfinite(tensors[name]).all():
+            raise CoppiceError(f"its {name} is not one number for each of {bands} bands.")
+    if not (tensors["band_std"] > 0).all():
+        raise CoppiceError("its band_std is not above 0 in every band.")
+
+
+def _check_fit(network: nn.Module, front_end: FrontEnd, labels: Sequence[str]) -> None:
+    """Refuse a known architecture of other sizes than its front end and labels."""
+    config = network_identity(network).get("config", {})
+    for key, size in (("classes", len(labels)), ("bands", front_end.n_mels), ("frames", front_end.frames)):
+        if config.get(key, size) != size:
+            raise CoppiceError(f"the network is built for {config[key]} {key} but front end and labels give {size}.")

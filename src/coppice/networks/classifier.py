@@ -1,7 +1,7 @@
 """A classifier: front end, network, labels and how logits become scores, in one object."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
@@ -47,6 +47,21 @@ class Classifier:
     def input_shape(self) -> tuple[int, int, int, int]:
         """Shape of the network's input for one clip: (1, 1, mels, frames)."""
         return (1, 1, self.front_end.n_mels, self.front_end.frames)
+
+    def after(self, network: nn.Module, *, stored_as: str = "float32", **done: Any) -> Self:
+        """Return this classifier with another network, and one more entry in its lineage.
+
+        Parameters
+        ----------
+        network : nn.Module
+            What the network has become.
+        stored_as : {"float32", "float16"}
+            Number format of its parameters in a file.
+        **done
+            What was done, JSON-able; begins with ``verb``.
+        """
+        lineage = (*self.lineage, done)
+        return replace(self, network=network, lineage=lineage, metrics={}, stored_as=stored_as)
 
     def normalise(self, log_mel: Float[Tensor, "clips mels frames"]) -> Float[Tensor, "clips 1 mels frames"]:
         """Subtract each band's mean and divide by its standard deviation."""

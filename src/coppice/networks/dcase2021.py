@@ -58,24 +58,23 @@ class DCASE2021(nn.Module):
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
-        if len(widths) != 3:
+        if not isinstance(widths, Sequence) or len(widths) != 3:
             raise CoppiceError(
-                f"dcase2021 has three convolutions but widths is {list(widths)}; give three numbers, "
-                "such as [16, 16, 32]."
+                f"dcase2021 has three convolutions but widths is {widths!r}; give three numbers, such as [16, 16, 32]."
             )
         names = ("conv1", "conv2", "conv3", "dense")
         for name, size in zip(names, (*widths, dense), strict=True):
-            if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= 65_536:
+            if not _whole(size, 1, 65_536):
                 raise CoppiceError(f"dcase2021 cannot have {size!r} units in {name}; give 1 to 65536.")
-        if classes < 2:
-            raise CoppiceError(f"dcase2021 cannot tell {classes} classes apart; give 2 or more.")
-        if bands < 20 or frames < 5:
+        if not _whole(classes, 2, 65_536):
+            raise CoppiceError(f"dcase2021 cannot tell {classes!r} classes apart; give 2 to 65536.")
+        if not _whole(bands, 20, 65_536) or not _whole(frames, 5, 10**9):
             raise CoppiceError(
                 f"dcase2021 cannot take a {bands}×{frames} log-mel (bands × frames): its pools need at least "
                 "20 bands and 5 frames; use a longer clip or a smaller hop."
             )
-        if not 0 <= dropout < 1:
-            raise CoppiceError(f"dropout is {dropout}; give a number from 0 to below 1, such as 0.3.")
+        if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+            raise CoppiceError(f"dropout is {dropout!r}; give a number from 0 to below 1, such as 0.3.")
         first, second, third = widths
         self.bands, self.frames = bands, frames
         self.conv1 = nn.Conv2d(1, first, 7, padding="same")
@@ -117,3 +116,7 @@ class DCASE2021(nn.Module):
         x = self.dropout(self.pool3(x))
         x = self.dropout(torch.relu(self.dense1(x.flatten(1))))
         return self.dense2(x)
+
+
+def _whole(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high

@@ -18,12 +18,13 @@ def take_shapes_(module: nn.Module, state: Mapping[str, Tensor], groups: Mapping
     state : mapping of name to Tensor
         A state dict of the same class with other widths.
     groups : mapping of layer name to int
-        ``groups`` of the convolutions that have more than one; shapes alone cannot tell.
+        ``groups`` of the convolutions that have more than one; shapes alone cannot tell. The others have one.
 
     Raises
     ------
     CoppiceError
-        If the names differ, or a tensor has another number of dimensions than the class gives it.
+        If the names differ, a tensor has another number of dimensions than the class gives it, or the groups do
+        not divide a convolution.
 
     Examples
     --------
@@ -53,7 +54,13 @@ def take_shapes_(module: nn.Module, state: Mapping[str, Tensor], groups: Mapping
         else:
             parent._buffers[leaf] = empty
     for name, layer in module.named_modules():
-        correct_attributes_(layer, groups=groups.get(name))
+        # Surgery may have left one group of many, so that a layer without an entry has one.
+        count = groups.get(name, 1)
+        if isinstance(layer, nn.modules.conv._ConvNd) and (
+            not isinstance(count, int) or count < 1 or layer.weight.shape[0] % count
+        ):
+            raise CoppiceError(f"{name!r} cannot have {count!r} groups with {layer.weight.shape[0]} channels.")
+        correct_attributes_(layer, groups=count)
 
 
 def correct_attributes_(layer: nn.Module, *, groups: int | None = None) -> None:

@@ -84,8 +84,7 @@ class Channels:
         """
         if layer not in self.filters:
             raise CoppiceError(
-                f"there is no layer {layer!r} with filters that can be followed. "
-                f"{did_you_mean(layer, self.filters)}"
+                f"there is no layer {layer!r} with filters that can be followed. {did_you_mean(layer, self.filters)}"
             )
         return self.filters[layer]
 
@@ -199,8 +198,7 @@ def _channels(tracer: Tracer) -> Channels:
         for label in resolve(labels).tolist():
             numbers.setdefault(label, len(numbers))
     filters = {
-        layer: tuple(numbers[label] for label in resolve(labels).tolist())
-        for layer, labels in tracer.layers.items()
+        layer: tuple(numbers[label] for label in resolve(labels).tolist()) for layer, labels in tracer.layers.items()
     }
     cuts = [
         Cut(name, axis, tuple(numbers.get(label, 0) for label in resolve(labels).tolist()), reads)

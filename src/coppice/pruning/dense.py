@@ -1,7 +1,6 @@
 """Fewer units in a dense layer, newly initialised: the convolutions are kept, the head learns anew."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -65,9 +64,7 @@ def shrink_dense(
             raise CoppiceError(f"there is no linear layer {name!r}. {did_you_mean(name, linear)}")
         filters = len(channels.units(name))
         if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= filters:
-            raise CoppiceError(
-                f"{name!r} cannot have {count!r} units; give a whole number from 1 to {filters}."
-            )
+            raise CoppiceError(f"{name!r} cannot have {count!r} units; give a whole number from 1 to {filters}.")
         if not channels.can_be_cut(name):
             raise CoppiceError(f"{name!r} cannot have other units: its units {channels.reasons[name]}.")
         entries.append(LayerPlan(name, filters, tuple(range(count))))
@@ -77,7 +74,9 @@ def shrink_dense(
         for module in _touched(small, channels, units):
             if isinstance(module, _RESET):
                 module.reset_parameters()
-    return replace(model, network=small) if isinstance(model, Classifier) else small
+    if isinstance(model, Classifier):
+        return model.after(small, verb="dense", units=dict(units), seed=seed)
+    return small
 
 
 def _touched(network: nn.Module, channels: Channels, layers: Mapping[str, int]) -> list[nn.Module]:

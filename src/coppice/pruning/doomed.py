@@ -40,24 +40,18 @@ def doomed_units(channels: Channels, plan: PruningPlan) -> frozenset[int]:
         for name in layer.coupled:
             if name not in partners:
                 hint = did_you_mean(name, partners) if partners else "It is coupled to none."
-                raise CoppiceError(
-                    f"the plan couples {layer.name!r} to {name!r}; in this network it is not. {hint}"
-                )
+                raise CoppiceError(f"the plan couples {layer.name!r} to {name!r}; in this network it is not. {hint}")
         doomed |= channels.doomed(layer.name, layer.keep)
     for layer in plan.layers:
         units = channels.units(layer.name)
         torn = [index for index in layer.keep if units[index] in doomed]
         if torn:
-            other = next(
-                p for p in plan.layers if p is not layer and units[torn[0]] in channels.doomed(p.name, p.keep)
-            )
+            other = next(p for p in plan.layers if p is not layer and units[torn[0]] in channels.doomed(p.name, p.keep))
             raise CoppiceError(
                 f"the plan contradicts itself: {layer.name!r} keeps filter {torn[0]}, which leaves with "
                 f"filters of {other.name!r}, to which it is coupled; choose the same in both, or name one."
             )
     for name, own in channels.filters.items():
         if set(own) <= doomed:
-            raise CoppiceError(
-                f"the plan leaves {name!r} without filters; keep at least one that it depends on."
-            )
+            raise CoppiceError(f"the plan leaves {name!r} without filters; keep at least one that it depends on.")
     return frozenset(doomed)

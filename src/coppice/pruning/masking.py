@@ -1,8 +1,8 @@
 """The masked network: doomed channels zeroed where they are consumed. What surgery must equal."""
 
 import copy
+import json
 from collections.abc import Collection
-from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -55,7 +55,9 @@ def mask(model: AnyModel, plan: PruningPlan, *, example: Float[Tensor, "1 *shape
     copied = copied_network(network)
     channels = trace(copied, example)
     mask_(copied, channels, doomed_units(channels, plan))
-    return replace(model, network=copied) if isinstance(model, Classifier) else copied
+    if isinstance(model, Classifier):
+        return model.after(copied, verb="mask", plan=json.loads(plan.to_json()))
+    return copied
 
 
 @torch.no_grad()

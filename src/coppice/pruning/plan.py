@@ -44,13 +44,9 @@ class LayerPlan:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
-            raise CoppiceError(
-                f"a layer in the plan is called {self.name!r}; give its dotted name, such as 'conv2'."
-            )
+            raise CoppiceError(f"a layer in the plan is called {self.name!r}; give its dotted name, such as 'conv2'.")
         if not _is_whole(self.filters) or self.filters < 1:
-            raise CoppiceError(
-                f"{self.name!r} has {self.filters!r} filters in the plan; give a whole number from 1."
-            )
+            raise CoppiceError(f"{self.name!r} has {self.filters!r} filters in the plan; give a whole number from 1.")
         if not isinstance(self.keep, tuple) or not all(_is_whole(index) for index in self.keep):
             raise CoppiceError(f"{self.name!r} keeps {_short(self.keep)} in the plan; give whole numbers.")
         if not self.keep:
@@ -63,22 +59,14 @@ class LayerPlan:
                     f"{_short(self.filters - 1)}."
                 )
             if index in seen:
-                raise CoppiceError(
-                    f"{self.name!r} keeps filter {index} twice in the plan; name each filter once."
-                )
+                raise CoppiceError(f"{self.name!r} keeps filter {index} twice in the plan; name each filter once.")
             seen.add(index)
         if list(self.keep) != sorted(self.keep):
-            raise CoppiceError(
-                f"{self.name!r} keeps {_short(self.keep)} in the plan; sort the indices ascending."
-            )
+            raise CoppiceError(f"{self.name!r} keeps {_short(self.keep)} in the plan; sort the indices ascending.")
         if not isinstance(self.coupled, tuple) or not all(isinstance(name, str) for name in self.coupled):
-            raise CoppiceError(
-                f"{self.name!r} is coupled to {_short(self.coupled)} in the plan; give layer names."
-            )
+            raise CoppiceError(f"{self.name!r} is coupled to {_short(self.coupled)} in the plan; give layer names.")
         if len({self.name, *self.coupled}) < 1 + len(self.coupled):
-            raise CoppiceError(
-                f"{self.name!r} is coupled to {list(self.coupled)} in the plan; name each layer once."
-            )
+            raise CoppiceError(f"{self.name!r} is coupled to {list(self.coupled)} in the plan; name each layer once.")
 
     @property
     def removed(self) -> tuple[int, ...]:
@@ -118,9 +106,7 @@ class PruningPlan:
 
     def __post_init__(self) -> None:
         if not _is_whole(self.version) or self.version != VERSION:
-            raise CoppiceError(
-                f"the plan has version {self.version!r}; this coppice reads version {VERSION}."
-            )
+            raise CoppiceError(f"the plan has version {self.version!r}; this coppice reads version {VERSION}.")
         if self.criterion is not None and not isinstance(self.criterion, str):
             raise CoppiceError(f"the plan's criterion is {_short(self.criterion)}; give a name or null.")
         seen: set[str] = set()
@@ -132,8 +118,7 @@ class PruningPlan:
             for name in layer.coupled:
                 if name in seen:
                     raise CoppiceError(
-                        f"{name!r} stands in the plan twice: on its own and coupled to {layer.name!r}; "
-                        "drop its entry."
+                        f"{name!r} stands in the plan twice: on its own and coupled to {layer.name!r}; drop its entry."
                     )
 
     def keep(self, name: str) -> tuple[int, ...] | None:
@@ -184,15 +169,11 @@ class PruningPlan:
         """
         fields = _fields(value, "the plan", {"version", "criterion", "layers"}, optional={"criterion"})
         if not _is_whole(fields["version"]) or fields["version"] != VERSION:
-            raise CoppiceError(
-                f"the plan has version {fields['version']!r}; this coppice reads version {VERSION}."
-            )
+            raise CoppiceError(f"the plan has version {fields['version']!r}; this coppice reads version {VERSION}.")
         rows = _list(fields["layers"], "the plan's layers")
         layers = []
         for row in rows:
-            entry = _fields(
-                row, "a layer in the plan", {"name", "filters", "keep", "coupled"}, optional={"coupled"}
-            )
+            entry = _fields(row, "a layer in the plan", {"name", "filters", "keep", "coupled"}, optional={"coupled"})
             name = entry["name"]
             keep = tuple(_list(entry["keep"], f"what {name!r} keeps"))
             coupled = tuple(_list(entry.get("coupled", []), f"what {name!r} is coupled to"))
@@ -253,7 +234,5 @@ def _fields(value: Any, what: str, known: set[str], optional: set[str]) -> dict[
     for name in known - optional - value.keys():
         raise CoppiceError(f"{what} has no {name!r}; it needs {', '.join(sorted(known - optional))}.")
     for name in value.keys() - known:
-        raise CoppiceError(
-            f"{what} has an unknown entry {_short(name)}; known are {', '.join(sorted(known))}."
-        )
+        raise CoppiceError(f"{what} has an unknown entry {_short(name)}; known are {', '.join(sorted(known))}.")
     return value

@@ -55,9 +55,7 @@ def rankings(
     found = {}
     for name in names:
         if name not in known:
-            raise CoppiceError(
-                f"there is no convolution or linear layer {name!r}. {did_you_mean(name, known)}"
-            )
+            raise CoppiceError(f"there is no convolution or linear layer {name!r}. {did_you_mean(name, known)}")
         layer = network.get_submodule(name)
         try:
             found[name] = rank(filters_first(layer), criterion, seed=derive_seed(seed, "rank", name))
@@ -170,9 +168,7 @@ def plan(
 
 def _convolutions(network: nn.Module) -> list[str]:
     return [
-        name
-        for name in traceable_layers(network)
-        if isinstance(network.get_submodule(name), nn.modules.conv._ConvNd)
+        name for name in traceable_layers(network) if isinstance(network.get_submodule(name), nn.modules.conv._ConvNd)
     ]
 
 
@@ -186,9 +182,7 @@ def _wanted(
     """Return layer name → number of filters to keep, None where the method's own set decides."""
     named = [*(keep or {}), *(ratios if isinstance(ratios, Mapping) else {})]
     if named and layers is not None:
-        raise CoppiceError(
-            "keep and ratios name their layers themselves; leave out layers, or give one ratio for all."
-        )
+        raise CoppiceError("keep and ratios name their layers themselves; leave out layers, or give one ratio for all.")
     if keep is not None and ratios is not None and not isinstance(ratios, Mapping):
         raise CoppiceError("give keep, or one ratio for all layers, not both.")
     for name in named:
@@ -209,9 +203,7 @@ def _wanted(
         elif ratios is None:
             wanted[name] = None
         else:
-            wanted[name] = kept_count(
-                filters, ratios[name] if isinstance(ratios, Mapping) else ratios, name=name
-            )
+            wanted[name] = kept_count(filters, ratios[name] if isinstance(ratios, Mapping) else ratios, name=name)
     if not wanted:
         raise CoppiceError("no layer of this network can be cut; all filters reach its output or are mixed.")
     return wanted
@@ -231,9 +223,7 @@ def _check_cuttable(network: nn.Module, channels: Channels, name: str) -> None:
 
 def _checked_count(name: str, count: object, filters: int) -> int:
     if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= filters:
-        raise CoppiceError(
-            f"cannot keep {count!r} filters of {name!r}; give a whole number from 1 to {filters}."
-        )
+        raise CoppiceError(f"cannot keep {count!r} filters of {name!r}; give a whole number from 1 to {filters}.")
     return count
 
 
@@ -268,9 +258,7 @@ def kept_count(filters: int, ratio: float, *, name: str = "a layer") -> int:
     if math.isnan(ratio):
         raise CoppiceError(f"{where} is not a number (NaN); give a number between 0 and 1, such as 0.25.")
     if ratio == 0:
-        raise CoppiceError(
-            f"{where} is 0, which removes nothing; leave the layer out, or give a number above 0."
-        )
+        raise CoppiceError(f"{where} is 0, which removes nothing; leave the layer out, or give a number above 0.")
     if ratio == 1:
         raise CoppiceError(f"{where} is 1, which leaves no filter; give a number below 1, such as 0.75.")
     if ratio < 0:

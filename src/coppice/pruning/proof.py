@@ -51,9 +51,7 @@ def disagreement(pruned: nn.Module, masked: nn.Module, example: Float[Tensor, "1
         for given in inputs:
             value = given.to("cpu", kind if given.is_floating_point() else None)
             expected = _outputs(whole, value)
-            if isinstance(expected, str) or any(
-                out.dtype not in (torch.float32, torch.float64) for out in expected
-            ):
+            if isinstance(expected, str) or any(out.dtype not in (torch.float32, torch.float64) for out in expected):
                 continue
             compared = True
             if (worse := _worse(_outputs(small, value), expected, tolerance, at_least=at_least)) is not None:
@@ -76,9 +74,7 @@ def _outputs(network: nn.Module, given: Tensor) -> list[Tensor] | str:
     return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]
 
 
-def _worse(
-    found: list[Tensor] | str, expected: list[Tensor] | str, tolerance: float, *, at_least: float
-) -> str | None:
+def _worse(found: list[Tensor] | str, expected: list[Tensor] | str, tolerance: float, *, at_least: float) -> str | None:
     if isinstance(found, str) or isinstance(expected, str):
         return found if isinstance(found, str) else None
     if [tensor.shape for tensor in found] != [tensor.shape for tensor in expected]:

@@ -1,7 +1,7 @@
 """Surgery: a plan and a network in, a smaller network out, proved equal to the masked one."""
 
+import json
 from collections.abc import Collection
-from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -20,9 +20,7 @@ from coppice.pruning.proof import disagreement
 AnyModel = TypeVar("AnyModel", Classifier, nn.Module)
 
 
-def prune(
-    model: AnyModel, plan: PruningPlan, *, example: Float[Tensor, "1 *shape"] | None = None
-) -> AnyModel:
+def prune(model: AnyModel, plan: PruningPlan, *, example: Float[Tensor, "1 *shape"] | None = None) -> AnyModel:
     """Cut the filters that a plan does not keep out of a model; return a new, smaller one.
 
     Weights, biases, batch normalisation and everything else that belongs to a cut filter shrink; classes,
@@ -70,7 +68,9 @@ def prune(
             f"after cutting {guilty} the network is not the masked one: {problem}. A fixed number of "
             "channels in its forward, such as x.view(-1, 2560) or x[:, :8], must come from the input instead."
         )
-    return replace(model, network=pruned) if isinstance(model, Classifier) else pruned
+    if isinstance(model, Classifier):
+        return model.after(pruned, verb="prune", plan=json.loads(plan.to_json()))
+    return pruned
 
 
 def _cut_and_compare(
@@ -146,10 +146,6 @@ def sliced(tensor: Tensor, axes: dict[int, list[int]]) -> Tensor:
 
 def _groups_after(module: nn.Module, weight: Tensor) -> int | None:
     """Return the groups of a depthwise convolution with this new weight: one per input channel left."""
-    if (
-        not isinstance(module, nn.modules.conv._ConvNd)
-        or module.groups == 1
-        or module.groups != module.in_channels
-    ):
+    if not isinstance(module, nn.modules.conv._ConvNd) or module.groups == 1 or module.groups != module.in_channels:
         return None
     return weight.shape[0] * module.groups // module.out_channels

@@ -1,7 +1,6 @@
 """16-bit storage: every parameter rounded to float16, arithmetic still in float32."""
 
 import copy
-from dataclasses import replace
 
 import torch
 
@@ -48,10 +47,4 @@ def quantize(classifier: Classifier, *, to: str = "float16") -> Classifier:
                     f"{name!r} holds {tensor.abs().max():.4g}, more than float16 can (65504); store as float32."
                 )
             tensor.copy_(rounded.float())
-    return replace(
-        classifier,
-        network=network,
-        lineage=(*classifier.lineage, {"verb": "quantize", "to": to}),
-        metrics={},
-        stored_as=to,
-    )
+    return classifier.after(network, stored_as=to, verb="quantize", to=to)

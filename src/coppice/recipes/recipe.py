@@ -10,9 +10,39 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from coppice.core.errors import CoppiceError, did_you_mean
 from coppice.core.files import plain_os_errors
+from coppice.core.units import bytes_text
+
+MOST_BYTES, MOST_VALUES, MOST_LEVELS = 1_000_000, 10_000, 20
+
+# What pydantic writes for programmers, said plainly; and what it puts into a place that is no key.
+_PLAIN = {
+    "model_type": "give keys with values below it",
+    "dict_type": "give keys with values below it",
+    "list_type": "give a list, such as [0, 1]",
+    "int_type": "give a whole number",
+    "int_parsing": "give a whole number",
+    "int_from_float": "give a whole number",
+    "float_type": "give a number",
+    "float_parsing": "give a number",
+    "string_type": "give text",
+    "string_pattern_mismatch": "use at most 64 letters, digits, '.', '_' and '-', and begin with a letter or digit",
+}
+_NO_PLACES = {"[key]", "dict[str,float]", "float"}
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose mappings name every key once; otherwise the last one would win in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+        return super().construct_mapping(node, deep)
 
 
 class _Part(BaseModel):
@@ -204,9 +234,11 @@ def load_recipe(path: str | Path, *, changes: Sequence[str] = ()) -> Recipe:
     """
     path = _find(path)
     with plain_os_errors("read the recipe", path):
+        if path.stat().st_size > MOST_BYTES:
+            raise CoppiceError(f"{path} is not a recipe: it is larger than {bytes_text(MOST_BYTES)}.")
         data = path.read_bytes()
     try:
-        value = yaml.safe_load(data)
+        value = yaml.load(data, _Loader)  # a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         reason = re.sub(r"\s+", " ", str(error))
         raise CoppiceError(f"{path} is not a recipe: it is not valid YAML ({reason}).") from error
@@ -214,6 +246,7 @@ def load_recipe(path: str | Path, *, changes: Sequence[str] = ()) -> Recipe:
         raise CoppiceError(f"{path} is not a recipe: it should be a mapping that begins with 'name:'.")
     for change in changes:
         _apply(value, change)
+    _check_size(value, path)
     try:
         return Recipe.model_validate(value)
     except ValidationError as error:
@@ -256,10 +289,27 @@ def _apply(recipe: dict[str, Any], change: str) -> None:
     *parents, last = key.strip().split(".")
     place: Any = recipe
     for parent in parents:
-        place = place.setdefault(parent, {}) if isinstance(place, dict) else None
+        if place.get(parent) is None:
+            place[parent] = {}
+        place = place[parent]
         if not isinstance(place, dict):
             raise CoppiceError(f"--set {change!r}: {parent!r} holds a value, not keys.")
     place[last] = value
+
+
+def _check_size(recipe: dict[str, Any], path: Path) -> None:
+    # A few lines of YAML aliases can stand for billions of values, or for one that holds itself.
+    waiting: list[tuple[Any, int]] = [(recipe, 0)]
+    for _ in range(MOST_VALUES):
+        value, depth = waiting.pop()
+        if depth > MOST_LEVELS:
+            raise CoppiceError(f"{path} is not a recipe: its values are nested more than {MOST_LEVELS} deep.")
+        if isinstance(value, dict | list):
+            inside = [*value, *value.values()] if isinstance(value, dict) else value
+            waiting += [(part, depth + 1) for part in inside]
+        if not waiting:
+            return
+    raise CoppiceError(f"{path} is not a recipe: it stands for more than {MOST_VALUES} values.")
 
 
 def _number(text: str) -> str | float:
@@ -271,19 +321,35 @@ def _number(text: str) -> str | float:
 
 
 def _sentence(path: Path, error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    more = len(error.errors()) - 1
+    # Of a value that may be a mapping or a number, pydantic says both; the one that was meant is enough.
+    errors = [
+        one
+        for one in error.errors()
+        if one["loc"][-1:] != ("dict[str,float]",)
+        and not (one["loc"][-1:] == ("float",) and isinstance(one["input"], dict))
+    ]
+    # A misspelt key is unknown, and the right one is missing: the first of the two says what to do.
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+    misspelt = first["type"] == "extra_forbidden"
+    twins = [one for one in errors if misspelt and one["type"] == "missing" and one["loc"][:-1] == first["loc"][:-1]]
+    more = len(errors) - 1 - len(twins)
     tail = f" ({more} more to correct after this.)" if more else ""
-    if first["type"] == "extra_forbidden":
-        hint = did_you_mean(str(first["loc"][-1]), _siblings(first["loc"]))
+    place = tuple(part for part in first["loc"] if str(part) not in _NO_PLACES)
+    where = ".".join(str(part) for part in place)
+    if misspelt:
+        hint = did_you_mean(str(place[-1]), _siblings(place))
         return f"recipe {path.name} has no key {where!r}. {hint}{tail}"
     if first["type"] == "missing":
         return f"recipe {path.name} lacks the key {where!r}.{tail}"
-    message = first["msg"].removeprefix("Value error, ")
+    message = _PLAIN.get(first["type"], first["msg"].removeprefix("Value error, "))
     message = message[0].lower() + message[1:]
-    shown = f" is {first['input']!r}" if where and not isinstance(first["input"], dict | BaseModel) else ""
+    shown = f" is {_short(first['input'])}" if where and not isinstance(first["input"], dict | BaseModel) else ""
     return f"recipe {path.name}: {where + shown + ': ' if where else ''}{message}.{tail}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _siblings(location: tuple[int | str, ...]) -> list[str]:

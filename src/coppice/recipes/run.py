@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from coppice.complexity.latency import measure_latency
+from coppice.core.errors import CoppiceError
 from coppice.core.files import digest, read_json, whole_file, write_json, write_text
 from coppice.core.progress import say
 from coppice.core.units import percent_text
@@ -63,8 +64,8 @@ class SingleRun:
         return write_report(self.folder)
 
     def _write_inputs(self) -> None:
-        write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
         write_json(self.folder / "environment.json", environment(self.recipe.training.precision))
+        write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
         data = self.data
         table = data.dataset.clips.assign(side=data.side_of_clips())
         sides = {side: table[table["side"] == side] for side in (*PARTS, "unused")}
@@ -164,7 +165,7 @@ class SingleRun:
         timed = {e["id"]: s for e, s in self.done if e["kind"] != "float16"}
         path = self.folder / "latency.json"
         key = digest({"stages": {name: stage.digest for name, stage in timed.items()}, "repeats": _REPEATS})
-        if path.exists() and read_json(path).get("digest") == key:
+        if _latency_digest(path) == key:
             return
         say("measuring latency of all stages in turn")
         classifiers = {name: load(stage.folder / "checkpoint.safetensors") for name, stage in timed.items()}
@@ -199,6 +200,13 @@ class SingleRun:
                 "stages": [entry for entry, _ in self.done],
             },
         )
+
+
+def _latency_digest(path: Path) -> str | None:
+    try:
+        return str(read_json(path)["digest"])
+    except (CoppiceError, KeyError, TypeError):
+        return None  # missing or damaged: measured again
 
 
 def run_single(recipe: Recipe, folder: Path, *, data: Prepared | None = None) -> Path:

@@ -63,10 +63,13 @@ def do_stage(run: Path, name: str, inputs: dict[str, Any], work: Callable[[Path]
     final, partial = run / name, run / ".partial" / name
     if _is_whole(final, key):
         return Stage(final, key, ran=False)
+    _refuse_foreign(final)
     with plain_os_errors("write the stage", final):
         if partial.exists() and _claimed_by(partial) != key:
             shutil.rmtree(partial)
         make_folder(partial)
+        for leftover in partial.glob(".*"):  # half-written when a process was killed
+            leftover.unlink()
         write_json(partial / _CLAIM, {"digest": key})
         start = time.monotonic()
         try:
@@ -99,6 +102,8 @@ def locked_run(run: Path) -> Iterator[None]:
         If another process is in it.
     """
     make_folder(run)
+    if (run / "recipe.yaml").exists() and not (run / "environment.json").exists():
+        raise CoppiceError(f"{run} holds a recipe.yaml but no run, which would write over it; choose another --out.")
     lock = FileLock(run / ".lock")
     with plain_os_errors("lock the run folder", run):
         try:
@@ -118,10 +123,28 @@ def locked_run(run: Path) -> Iterator[None]:
 
 def tidy(run: Path, keep: set[str]) -> None:
     """Remove what an earlier recipe left: stage folders that are not in ``keep``, and partial work."""
+    stale = run / ".partial" / "stale"
+    # Only where a run's own stages lie: other runs may have their folders below this one.
+    for pattern in ("data", "train", "unpruned/*", "systems/*/*"):
+        for record in run.glob(f"{pattern}/{_RECORD}"):
+            if record.parent.relative_to(run).as_posix() not in keep:
+                shutil.rmtree(stale, ignore_errors=True)
+                make_folder(stale.parent)
+                record.parent.replace(stale)
+                with suppress(OSError):  # the folder of a system whose last stage this was
+                    record.parent.parent.rmdir()
     shutil.rmtree(run / ".partial", ignore_errors=True)
-    for record in sorted(run.glob(f"**/{_RECORD}")):
-        if record.parent.relative_to(run).as_posix() not in keep:
-            shutil.rmtree(record.parent, ignore_errors=True)
+    for leftover in run.glob(".partial-*"):  # half-written when a process was killed
+        leftover.unlink(missing_ok=True)
+
+
+def _refuse_foreign(final: Path) -> None:
+    with plain_os_errors("write the stage", final):
+        foreign = final.exists() and not (final / _RECORD).exists() and not (final.is_dir() and not any(final.iterdir()))
+    if foreign:
+        raise CoppiceError(
+            f"{final} is there already and is not a stage of a run; move it away, or choose another folder with --out."
+        )
 
 
 def _is_whole(folder: Path, key: str) -> bool:

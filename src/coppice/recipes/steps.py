@@ -1,8 +1,5 @@
 """One step of a system that changes a network's shape: prune, or shrink a dense layer."""
 
-import json
-from dataclasses import replace
-
 from coppice.core.errors import CoppiceError
 from coppice.networks.classifier import Classifier
 from coppice.pruning.dense import shrink_dense
@@ -31,11 +28,7 @@ def do_step(classifier: Classifier, step: Step, *, seed: int) -> tuple[Classifie
     """
     if step.prune is not None:
         decided = plan(classifier, seed=seed, **step.prune.model_dump())
-        entry = {"verb": "prune", "plan": json.loads(decided.to_json())}
-        smaller = prune(classifier, decided)
-        return replace(smaller, lineage=(*classifier.lineage, entry), metrics={}, stored_as="float32"), decided
+        return prune(classifier, decided), decided
     if step.dense is not None:
-        smaller = shrink_dense(classifier, step.dense.units, seed=seed)
-        entry = {"verb": "dense", "units": step.dense.units, "seed": seed}
-        return replace(smaller, lineage=(*classifier.lineage, entry), metrics={}, stored_as="float32"), None
+        return shrink_dense(classifier, step.dense.units, seed=seed), None
     raise CoppiceError("a finetune step needs clips.")

@@ -53,9 +53,7 @@ def confusion_matrix(evaluation: Evaluation, title: str) -> alt.LayerChart | Non
     if not small:
         numbers = base.encode(text="count:Q")
         layers.append(numbers.mark_text(style="on-accent").transform_filter("datum.share > 0.5"))
-        layers.append(
-            numbers.mark_text(style="on-paper").transform_filter("datum.share <= 0.5 && datum.count > 0")
-        )
+        layers.append(numbers.mark_text(style="on-paper").transform_filter("datum.share <= 0.5 && datum.count > 0"))
     return alt.layer(*layers).properties(
         width="container",
         height=max(180, min(30 * len(labels), 520)) if not small else min(12 * len(labels), 640),

@@ -174,9 +174,7 @@ def _chart(
             layers.append(
                 base.mark_point(filled=True, size=100, opacity=1, xOffset=offset).encode(
                     y=alt.Y("accuracy:Q", title="test accuracy (%)", scale=y_scale),
-                    shape=alt.Shape(
-                        "step:N", title=None, scale=alt.Scale(domain=steps), legend=alt.Legend(columns=2)
-                    ),
+                    shape=alt.Shape("step:N", title=None, scale=alt.Scale(domain=steps), legend=alt.Legend(columns=2)),
                     tooltip=[
                         alt.Tooltip("stage:N", title="stage"),
                         alt.Tooltip("accuracy:Q", title="accuracy (%)", format=".1f"),
@@ -188,9 +186,7 @@ def _chart(
             )
     chart = alt.layer(*layers)
     if choice is not None:
-        named = alt.TitleParams(
-            alt.ExprRef("cost"), orient="bottom", anchor="middle", fontWeight="normal", fontSize=12
-        )
+        named = alt.TitleParams(alt.ExprRef("cost"), orient="bottom", anchor="middle", fontWeight="normal", fontSize=12)
         chart = chart.add_params(choice).properties(title=named)
     return chart.properties(
         width="container",

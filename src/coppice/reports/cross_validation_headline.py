@@ -133,18 +133,10 @@ def cross_validation_table(record: CrossValidationRecord) -> Table:
 
 def _cells(stage: MeanStage) -> tuple[Cell, ...]:
     def share(value: Mean | None) -> Cell:
-        return (
-            Cell(percent_or_dash(value.mean), percent_interval_text(value.interval))
-            if value
-            else Cell(UNKNOWN)
-        )
+        return Cell(percent_or_dash(value.mean), percent_interval_text(value.interval)) if value else Cell(UNKNOWN)
 
     def number(value: Mean | None) -> Cell:
-        return (
-            Cell(number_or_dash(value.mean, 3), number_interval_text(value.interval))
-            if value
-            else Cell(UNKNOWN)
-        )
+        return Cell(number_or_dash(value.mean, 3), number_interval_text(value.interval)) if value else Cell(UNKNOWN)
 
     def signed(value: Mean | None) -> Cell:
         if value is None:

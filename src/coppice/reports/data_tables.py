@@ -28,9 +28,7 @@ def data_tables(run: RunRecord) -> tuple[PlainTable, ...]:
             for side in SIDES
             if side != "unused" or clips.unused
         ]
-        tables.append(
-            PlainTable("Clips and recordings per side", ("side", "clips", "recordings"), tuple(rows))
-        )
+        tables.append(PlainTable("Clips and recordings per side", ("side", "clips", "recordings"), tuple(rows)))
     if run.clips:
         order = list(run.data.labels) if run.data else []
         labels = list(dict.fromkeys([*order, *sorted({clip.label for clip in run.clips})]))
@@ -45,10 +43,7 @@ def data_tables(run: RunRecord) -> tuple[PlainTable, ...]:
 def _by_side(run: RunRecord, caption: str, heading: str, names: list[str], keys: list[str]) -> PlainTable:
     counts = Counter(zip(keys, (clip.side for clip in run.clips), strict=True))
     sides = [side for side in SIDES if any(clip.side == side for clip in run.clips)]
-    rows = [
-        (name, *(f"{counts[name, side]:,}" if counts[name, side] else UNKNOWN for side in sides))
-        for name in names
-    ]
+    rows = [(name, *(f"{counts[name, side]:,}" if counts[name, side] else UNKNOWN for side in sides)) for name in names]
     return PlainTable(caption, (heading, *sides), tuple(rows))
 
 

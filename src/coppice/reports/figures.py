@@ -81,15 +81,8 @@ def run_figures(run: RunRecord, layers: Sequence[LayerFilters]) -> RunFigures:
     matrices, dumbbells = [], None
     for stage in (run.unpruned, after):
         if stage is not None and stage.test is not None:
-            matrices.append(
-                _figure(f"confusion-{stage.entry.id}", confusion_matrix(stage.test, stage.entry.title))
-            )
-    if (
-        run.unpruned is not None
-        and run.unpruned.test is not None
-        and after is not None
-        and after.test is not None
-    ):
+            matrices.append(_figure(f"confusion-{stage.entry.id}", confusion_matrix(stage.test, stage.entry.title)))
+    if run.unpruned is not None and run.unpruned.test is not None and after is not None and after.test is not None:
         dumbbells = class_dumbbells(run.unpruned.test, after.test)
     drawn = layers[:MOST_LAYERS]
     return RunFigures(
@@ -117,9 +110,7 @@ def cross_validation_figures(record: CrossValidationRecord) -> CrossValidationFi
 
 def on_paper(figures: Sequence[Figure], points: list[Point], systems: Sequence[str]) -> tuple[Figure, ...]:
     """Replace the chart in which the reader chooses the cost by one chart per cost."""
-    fixed = [
-        _figure(f"accuracy-against-{cost.field}", accuracy_against(points, systems, cost)) for cost in COSTS
-    ]
+    fixed = [_figure(f"accuracy-against-{cost.field}", accuracy_against(points, systems, cost)) for cost in COSTS]
     return (*_some(fixed), *(figure for figure in figures if figure.name != "accuracy-against-cost"))
 
 

@@ -134,9 +134,7 @@ def _sentence(run: RunRecord, before: StageRecord, after: StageRecord, system: s
     if before.complexity and after.complexity:
         params = less_text(before.complexity.params_total, after.complexity.params_total)
         macs = less_text(before.complexity.macs, after.complexity.macs)
-        saved = (
-            f" leaves a network with {params} parameters that does {macs} multiplications per clip, and it"
-        )
+        saved = f" leaves a network with {params} parameters that does {macs} multiplications per clip, and it"
     else:
         saved = " leaves a smaller network that"
     b, a = before.test, after.test
@@ -165,13 +163,8 @@ def _verdict(before: StageRecord, after: StageRecord, change: PairedChange | Non
     said += _loss_said(change)
     low, high = change.accuracy_interval
     if low <= 0 <= high:
-        return (
-            said + " Zero is inside the interval of accuracy: these clips cannot tell the two networks apart."
-        )
-    return (
-        said
-        + f" Zero is outside: the {'loss' if high < 0 else 'gain'} is unlikely to be chance among recordings."
-    )
+        return said + " Zero is inside the interval of accuracy: these clips cannot tell the two networks apart."
+    return said + f" Zero is outside: the {'loss' if high < 0 else 'gain'} is unlikely to be chance among recordings."
 
 
 def _loss_said(change: PairedChange) -> str:
@@ -196,9 +189,7 @@ def _speed_remarks(run: RunRecord, before: StageRecord, after: StageRecord) -> l
     if speed.speed_up < 1:
         text += " It has become slower: fewer MACs are not more speed on this engine."
     elif speed.ratio < 1:
-        text += (
-            f" Only {100 * speed.speed_up / speed.mac_reduction:.0f} % of the MAC reduction arrives as speed."
-        )
+        text += f" Only {100 * speed.speed_up / speed.mac_reduction:.0f} % of the MAC reduction arrives as speed."
     return [text]
 
 
@@ -241,9 +232,7 @@ def realised_speed(run: RunRecord, before: StageRecord, after: StageRecord) -> R
     )
 
 
-def _tiles(
-    run: RunRecord, before: StageRecord, after: StageRecord, change: PairedChange | None
-) -> tuple[Tile, ...]:
+def _tiles(run: RunRecord, before: StageRecord, after: StageRecord, change: PairedChange | None) -> tuple[Tile, ...]:
     assert before.test is not None and after.test is not None
     difference = after.test.accuracy - before.test.accuracy
     interval = change.accuracy_interval if change else None
@@ -283,9 +272,7 @@ def _tiles(
                     bytes_text(new.size_bytes_float16),
                     bytes_text(old.size_bytes_float16),
                     change_text(old.size_bytes_float16, new.size_bytes_float16),
-                    ""
-                    if not old.size_bytes_float32
-                    else f"unpruned in float32: {bytes_text(old.size_bytes_float32)}",
+                    "" if not old.size_bytes_float32 else f"unpruned in float32: {bytes_text(old.size_bytes_float32)}",
                 )
             )
     speed = realised_speed(run, before, after)

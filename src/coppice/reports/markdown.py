@@ -49,10 +49,7 @@ def _markdown(headline: Headline, table: Table, notes: tuple[str, ...], syntheti
     blocks.append(" ".join(_plain(text) for text in (headline.sentence, *headline.remarks)))
     head = "| stage | " + " | ".join(table.columns) + " |"
     rule = "|---|" + "---:|" * len(table.columns)
-    rows = [
-        f"| {_plain(row.title)} | " + " | ".join(_cell(cell) for cell in row.cells) + " |"
-        for row in table.rows
-    ]
+    rows = [f"| {_plain(row.title)} | " + " | ".join(_cell(cell) for cell in row.cells) + " |" for row in table.rows]
     blocks.append("\n".join([head, rule, *rows]))
     blocks += [_plain(text) for text in table.warnings]
     listed = [*table.footnotes, *notes]

@@ -70,9 +70,7 @@ def paired_change(
         return None
     groups = [recordings.get(clip_id) or f"clip {clip_id}" for clip_id in old]
     draws = grouped_resamples(groups)
-    right = np.array(
-        [(new[c].predicted == new[c].label) - (row.predicted == row.label) for c, row in old.items()]
-    )
+    right = np.array([(new[c].predicted == new[c].label) - (row.predicted == row.label) for c, row in old.items()])
     losses = [(_loss(row), _loss(new[clip_id])) for clip_id, row in old.items()]
     loss = np.array([b - a for a, b in losses if a is not None and b is not None])
     whole = len(loss) == len(losses)

@@ -91,9 +91,7 @@ def figure_files(run_folder: Path, folder: Path, formats: Sequence[str] = ("svg"
     run_folder = Path(run_folder)
     if is_cross_validation(run_folder):
         record = read_cross_validation(run_folder)
-        figures = on_paper(
-            cross_validation_figures(record).all(), cross_validation_points(record), record.systems
-        )
+        figures = on_paper(cross_validation_figures(record).all(), cross_validation_points(record), record.systems)
     else:
         run = read_run(run_folder)
         layers, _ = filters_of_run(run)

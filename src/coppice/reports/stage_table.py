@@ -117,9 +117,7 @@ def _cells(run: RunRecord, before: StageRecord | None, stage: StageRecord) -> tu
         Cell(ms_text(p50), note),
         Cell(ms_text(p95)),
         Cell(bytes_or_dash(counts.peak_activation_bytes if counts else None)),
-        Cell(f"{speed.ratio:.2f}", f"×{speed.speed_up:.2f} ÷ ×{speed.mac_reduction:.2f}")
-        if speed
-        else Cell(UNKNOWN),
+        Cell(f"{speed.ratio:.2f}", f"×{speed.speed_up:.2f} ÷ ×{speed.mac_reduction:.2f}") if speed else Cell(UNKNOWN),
     )
 
 
@@ -138,9 +136,7 @@ def _footnotes(run: RunRecord) -> tuple[str, ...]:
         notes.append(f"Small figures below a score: {test.interval or '95 % bootstrap interval'}.")
         notes.append("Macro accuracy: mean of the accuracies of the classes, each class counting the same.")
         eps = f", probabilities clipped at {test.log_loss_eps:g}" if test.log_loss_eps else ""
-        notes.append(
-            f"Log-loss: mean negative log of the probability given to the right class, in nats{eps}."
-        )
+        notes.append(f"Log-loss: mean negative log of the probability given to the right class, in nats{eps}.")
     if counts:
         shape = counts[0].input_shape
         clip = f" (input {'×'.join(map(str, shape))})" if shape else ""
@@ -149,32 +145,20 @@ def _footnotes(run: RunRecord) -> tuple[str, ...]:
             "after batch normalisation is folded into the convolutions, as it runs on a device."
         )
         notes.append(f"MACs: {counts[0].macs_convention or 'multiply-accumulates'}{clip}. A count of work.")
-        notes.append(
-            "Sizes: parameters alone at 4 or 2 bytes each; 1 kB = 1000 B. “Stored so”: as in the file."
-        )
-        notes.append(
-            "Peak activations: the most memory that intermediate results need at any one moment, in float32."
-        )
+        notes.append("Sizes: parameters alone at 4 or 2 bytes each; 1 kB = 1000 B. “Stored so”: as in the file.")
+        notes.append("Peak activations: the most memory that intermediate results need at any one moment, in float32.")
     if run.latency is not None:
         parts = [
-            f"{run.latency.threads} thread{'s' if run.latency.threads != 1 else ''}"
-            if run.latency.threads
-            else "",
+            f"{run.latency.threads} thread{'s' if run.latency.threads != 1 else ''}" if run.latency.threads else "",
             f"batch of {run.latency.batch}" if run.latency.batch else "",
             f"{run.latency.repeats} repeats" if run.latency.repeats else "",
             run.latency.runtime or "",
             run.latency.processor or "",
             run.latency.how or "",
         ]
-        notes.append(
-            "Latency: median (p50) and 95th percentile (p95); " + ", ".join(p for p in parts if p) + "."
-        )
-        notes.append(
-            "“As before”: float16 is a storage format here; arithmetic stays float32 and takes as long."
-        )
-        notes.append(
-            "Speed-up ÷ MAC reduction: how much of the saved work arrives as saved time; 1 is all of it."
-        )
+        notes.append("Latency: median (p50) and 95th percentile (p95); " + ", ".join(p for p in parts if p) + ".")
+        notes.append("“As before”: float16 is a storage format here; arithmetic stays float32 and takes as long.")
+        notes.append("Speed-up ÷ MAC reduction: how much of the saved work arrives as saved time; 1 is all of it.")
     return tuple(notes)
 
 
@@ -191,8 +175,6 @@ def _warnings(run: RunRecord, before: StageRecord | None) -> tuple[str, ...]:
     if not short:
         return ()
     return (
-        "The clock does not follow the count. "
-        + "; ".join(short)
-        + ". Engines work on channels in blocks, so "
+        "The clock does not follow the count. " + "; ".join(short) + ". Engines work on channels in blocks, so "
         "a filter less is not always time less: choose by measured latency, not by MACs.",
     )

@@ -107,7 +107,5 @@ def best_epoch(stage: StageRecord) -> int | None:
 
 
 def _ticks(first: int, last: int) -> list[int]:
-    step = next(
-        step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, last + 1) if (last - first) / step <= 6
-    )
+    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, last + 1) if (last - first) / step <= 6)
     return [epoch for epoch in range(first, last + 1) if epoch % step == 0 or step == 1]

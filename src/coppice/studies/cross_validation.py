@@ -65,8 +65,8 @@ def run_cross_validation(recipe: Recipe, folder: Path, *, jobs: int = 1) -> Path
     singles = expand(recipe)
     check_systems(recipe, open_material(recipe))
     with locked_run(folder):
-        write_text(folder / "recipe.yaml", recipe.to_yaml())
         write_json(folder / "environment.json", environment(recipe.training.precision))
+        write_text(folder / "recipe.yaml", recipe.to_yaml())
         tasks = [(single, folder / name) for name, single in singles.items()]
         if jobs == 1:
             for number, (single, place) in enumerate(tasks, start=1):

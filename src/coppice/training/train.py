@@ -1,6 +1,6 @@
 """The verbs ``train`` and ``finetune``: from prepared clips to a classifier."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -145,13 +145,13 @@ def _fit(
         with whole_file(folder / "history.csv") as temporary:
             pd.DataFrame(fitted.history).to_csv(temporary, index=False)
         (folder / "resume.ckpt").unlink(missing_ok=True)
-    entry = {"verb": what, "fraction": fraction, "clips": len(rows), "settings": asdict(settings), **_summary(fitted)}
-    return replace(
-        classifier,
-        network=fitted.network,
-        lineage=(*classifier.lineage, entry),
-        metrics={},
-        stored_as="float32",
+    return classifier.after(
+        fitted.network,
+        verb=what,
+        fraction=fraction,
+        clips=len(rows),
+        settings=asdict(settings),
+        **_summary(fitted),
     )
 
 
