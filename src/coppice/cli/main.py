@@ -1,13 +1,16 @@
 """The command ``coppice``: parse, call, print. A user's mistake is one sentence and exit code 2."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from coppice import __version__
 from coppice.cli import data, networks, runs
 from coppice.core.errors import CoppiceError
+
+_INTERRUPTED = 130
+_UsageError: Any = typer.BadParameter.__bases__[0]  # of click, or of the copy of it that typer carries
 
 app = typer.Typer(
     name="coppice",
@@ -42,10 +45,22 @@ app.add_typer(data.app, name="data")
 def main() -> None:
     """Run the command line; exit with 0, 2 on a user's mistake, 130 on Ctrl-C."""
     try:
-        app()
+        code = app(standalone_mode=False)
     except CoppiceError as error:
-        typer.echo(f"coppice: {error}", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("coppice: interrupted; the same command goes on where this one stopped.", err=True)
-        sys.exit(130)
+        _end(str(error), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _INTERRUPTED
+    except _UsageError as error:
+        message = str(error.format_message())
+        if not message:  # no command at all: the help has been printed
+            sys.exit(2)
+        command = error.ctx.command_path if error.ctx else "coppice"
+        _end(f"{message}{'' if message[-1] in '.?' else '.'} See {command} --help.", 2)
+    if code == _INTERRUPTED:  # typer takes the interrupt for itself and leaves its number
+        _end("interrupted; the same command goes on where this one stopped.", _INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end(sentence: str, code: int) -> NoReturn:
+    typer.echo(f"coppice: {sentence}", err=True)
+    sys.exit(code)

@@ -54,12 +54,12 @@ def report(
     Example: `coppice report runs/esc10 --markdown results.md --figures figures/`
     """
     from coppice.core.files import write_text
-    from coppice.reports.markdown import results_markdown
+    from coppice.reports.markdown import results_page
     from coppice.reports.report import figure_files, write_report
 
     print_line(f"report: {write_report(folder)}")
     if markdown is not None:
-        write_text(markdown, results_markdown(folder))
+        write_text(markdown, results_page(folder))
         print_line(f"table: {markdown}")
     if figures is not None:
         for path in figure_files(folder, figures):

@@ -1,6 +1,8 @@
 """Batch normalisation folded into the convolution before it, found by watching one forward pass."""
 
 import copy
+from collections import Counter
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -14,13 +16,6 @@ from coppice.core.modes import eval_mode
 
 _Conv = nn.modules.conv._ConvNd
 _BatchNorm = nn.modules.batchnorm._BatchNorm
-_NORMALISES = (
-    torch.ops.aten.native_batch_norm,
-    torch.ops.aten._native_batch_norm_legit,
-    torch.ops.aten._native_batch_norm_legit_no_training,
-    torch.ops.aten.cudnn_batch_norm,
-    torch.ops.aten.miopen_batch_norm,
-)
 
 
 def folding_pairs(network: nn.Module, example: Float[Tensor, "1 *shape"]) -> dict[str, str]:
@@ -40,14 +35,16 @@ def folding_pairs(network: nn.Module, example: Float[Tensor, "1 *shape"]) -> dic
     made_by: dict[int, str] = {}
     users: dict[str, list[str]] = {}
     kept: list[Tensor] = []  # an id is only unique while its tensor lives
-    times: dict[str, int] = {}
+    times: Counter[str] = Counter()
 
-    with module_calls(network) as calls, eval_mode(network):
+    with module_calls(network) as calls, eval_mode(network), ExitStack() as hooks:
+        for name, module in modules.items():
+            if isinstance(module, (_Conv, _BatchNorm)):
+                handle = module.register_forward_pre_hook(lambda *_, name=name: times.update([name]))
+                hooks.callback(handle.remove)
 
         class Watch(TorchDispatchMode):
             def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-                if func.overloadpacket in _NORMALISES:
-                    times[calls.current] = times.get(calls.current, 0) + 1
                 for argument in tree_leaves((args, kwargs)):  # also inside the list that cat takes
                     if isinstance(argument, Tensor) and id(argument) in made_by:
                         users.setdefault(made_by[id(argument)], []).append(calls.current)
@@ -55,7 +52,6 @@ def folding_pairs(network: nn.Module, example: Float[Tensor, "1 *shape"]) -> dic
                 if isinstance(modules.get(calls.current), _Conv) and func.overloadpacket is torch.ops.aten.convolution:
                     kept.append(out)
                     made_by[id(out)] = calls.current
-                    times[calls.current] = times.get(calls.current, 0) + 1
                 return out
 
         with torch.no_grad(), Watch():
@@ -66,11 +62,11 @@ def folding_pairs(network: nn.Module, example: Float[Tensor, "1 *shape"]) -> dic
     return {
         conv: followers[0]
         for conv, followers in users.items()
-        if len(followers) == 1 and times[conv] == 1 and _foldable(modules[followers[0]], times.get(followers[0]))
+        if len(followers) == 1 and times[conv] == 1 and _foldable(modules[followers[0]], times[followers[0]])
     }
 
 
-def _foldable(module: nn.Module, times: int | None) -> bool:
+def _foldable(module: nn.Module, times: int) -> bool:
     # Used twice, it would also be missed elsewhere; without running statistics, it depends on the clips.
     return isinstance(module, _BatchNorm) and times == 1 and module.running_mean is not None
 

@@ -39,7 +39,7 @@ def count_macs(network: nn.Module, example: Float[Tensor, "1 *shape"]) -> MacCou
     """Count the MACs of one clip.
 
     A convolution counts kernel × in_channels / groups × output elements, a matrix product rows × inner × columns.
-    Matrix products written as functions count too. This is ``MAC_nobias`` in the literature on the DCASE baselines:
+    Matrix products written as functions and those of recurrent layers count too. This is ``MAC_nobias`` in the literature on the DCASE baselines:
     286,637,800 for the 2021 baseline on 40×500.
 
     Parameters
@@ -65,7 +65,7 @@ def count_macs(network: nn.Module, example: Float[Tensor, "1 *shape"]) -> MacCou
                 macs = _macs(func.overloadpacket, args, out)
                 if macs:
                     by_layer[calls.current] = by_layer.get(calls.current, 0) + macs
-                    shapes[calls.current] = tuple(out.shape)
+                    shapes[calls.current] = tuple((out[0] if isinstance(out, tuple) else out).shape)
                 return out
 
         with torch.no_grad(), Count():
@@ -83,4 +83,7 @@ def _macs(operator: Any, args: Any, out: Any) -> int:
         return out.numel() * args[0].shape[-1]
     if operator in (_aten.addmm, _aten.baddbmm, _aten.addmv):
         return out.numel() * args[1].shape[-1]
+    if operator is _aten.mkldnn_rnn_layer:  # an LSTM on a CPU; other recurrent layers arrive as matrix products
+        steps, clips = args[0].shape[:2]
+        return steps * clips * (args[1].numel() + args[2].numel())
     return 0

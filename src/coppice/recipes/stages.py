@@ -69,13 +69,14 @@ def do_stage(run: Path, name: str, inputs: dict[str, Any], work: Callable[[Path]
             shutil.rmtree(partial)
         make_folder(partial)
         for leftover in partial.glob(".*"):  # half-written when a process was killed
-            leftover.unlink()
+            leftover.unlink(missing_ok=True)
         write_json(partial / _CLAIM, {"digest": key})
         start = time.monotonic()
         try:
             work(partial)
-        except CoppiceError:
-            shutil.rmtree(partial, ignore_errors=True)
+        except CoppiceError as error:
+            if not isinstance(error.__cause__, OSError):  # with space on the disk the same work may go on
+                shutil.rmtree(partial, ignore_errors=True)
             raise
         (partial / _CLAIM).unlink()
         files = {file.name: file_digest(file) for file in sorted(partial.iterdir()) if file.is_file()}

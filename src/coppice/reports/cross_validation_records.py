@@ -69,6 +69,7 @@ class MeanStage(Record):
     macs: Spread | None = None
     size_bytes_float32: Spread | None = None
     size_bytes_float16: Spread | None = None
+    size_bytes_folded_float16: Spread | None = None
     per_run: tuple[FoldScore, ...] = ()
 
 

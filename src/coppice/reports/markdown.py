@@ -44,6 +44,24 @@ def results_markdown(run_folder: Path) -> str:
     return _markdown(run_headline(run), stage_table(run), run.notes, synthetic)
 
 
+def results_page(run_folder: Path) -> str:
+    """Return :func:`results_markdown` as a page of its own: title, results, environment and the exact recipe.
+
+    Raises
+    ------
+    CoppiceError
+        If the folder is not a run.
+    """
+    run_folder = Path(run_folder)
+    record = read_cross_validation(run_folder) if is_cross_validation(run_folder) else read_run(run_folder)
+    facts = "\n".join(f"* {_plain(name)}: {_plain(value)}" for name, value in record.environment.items())
+    recipe = record.recipe.strip()
+    return (
+        f"# {_plain(record.summary.title)}\n\nWritten by `coppice report --markdown` from the records of a run.\n\n"
+        f"{results_markdown(run_folder)}\n## Environment\n\n{facts}\n\n## Recipe\n\n```yaml\n{recipe}\n```\n"
+    )
+
+
 def _markdown(headline: Headline, table: Table, notes: tuple[str, ...], synthetic: bool) -> str:
     blocks = [f"**{_plain(SYNTHETIC)}**"] if synthetic else []
     blocks.append(" ".join(_plain(text) for text in (headline.sentence, *headline.remarks)))
