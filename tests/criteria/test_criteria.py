@@ -100,10 +100,7 @@ def test_norms_and_medians_equal_numpy(shape):
     scores = {
         "l1": np.abs(flat).sum(1),
         "geometric_median": np.sqrt(((flat[:, None] - flat[None]) ** 2).sum(2)).sum(1),
-        "geometric_mean_deviation": (
-            np.exp(np.log(np.abs(flat)).mean()) - np.exp(np.log(np.abs(flat)).mean(1))
-        )
-        ** 2,
+        "geometric_mean_deviation": (np.exp(np.log(np.abs(flat)).mean()) - np.exp(np.log(np.abs(flat)).mean(1))) ** 2,
     }
     for name, expected in scores.items():
         found = rank(torch.from_numpy(weight), name)

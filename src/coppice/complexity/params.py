@@ -41,6 +41,7 @@ def count_params(network: nn.Module, example: Float[Tensor, "1 *shape"]) -> Para
 
     Examples
     --------
+    >>> import torch
     >>> net = nn.Sequential(nn.Conv1d(1, 8, 3), nn.BatchNorm1d(8))
     >>> count_params(net, torch.zeros(1, 1, 16))
     ParamCount(total=64, trainable=48, bn_folded=32)
