@@ -353,7 +353,7 @@ def test_hostile_widths_allocate_nothing(file, tmp_path):
     assert "should have shape (65536, 1, 7, 7) but is (4, 1, 7, 7)" in refusal(path)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_a_damaged_checkpoint_is_refused_plainly_or_loads(whole, tmp_path_factory, data):
     damaged = bytearray(whole)

@@ -23,7 +23,7 @@ from coppice.training.callbacks import ResumePoint
 POINTS = {
     "sounds": ("coppice.datasets.synthetic", "_record", 3),
     "features": ("coppice.datasets.features", "_features", 7),
-    "epoch": ("coppice.training.callbacks", "History.on_train_epoch_end", 2),
+    "epoch": ("coppice.training.callbacks", "History.on_train_epoch_end", 1),
     "record": ("coppice.recipes.record", "evaluate", 0),
     "latency": ("coppice.recipes.run", "measure_latency", 0),
     "summary": ("coppice.recipes.run", "SingleRun._summary", 0),

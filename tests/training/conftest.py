@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from coppice.audio.front_end import front_end
 from coppice.datasets.clips import make_dataset
@@ -11,7 +12,6 @@ from coppice.datasets.splits import Split
 from coppice.training.settings import TrainingSettings
 
 LABELS = ("bus", "park", "tram")
-TINY = {"widths": [3, 3, 4], "dense": 6}
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +50,12 @@ def settings():
 def with_features(prepared):
     """Return the same clips with other features."""
     return lambda features: replace(prepared, _features=features)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Tiny tensors: threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

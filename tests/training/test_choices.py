@@ -101,7 +101,7 @@ def epochs_of(order, count):
 def test_every_clip_comes_once_an_epoch_in_an_order_of_seed_and_epoch_alone():
     first, second = (epochs_of(EpochOrder(11, batch_size=4, seed=5), 3) for _ in range(2))
     assert first == second
-    assert all(sorted(sum(epoch, [])) == list(range(11)) for epoch in first)
+    assert all(sorted(clip for batch in epoch for clip in batch) == list(range(11)) for epoch in first)
     assert [len(batch) for batch in first[0]] == [4, 4, 3] and len(EpochOrder(11, batch_size=4, seed=5)) == 3
     assert first[0] != first[1] != first[2]
     assert epochs_of(EpochOrder(11, batch_size=4, seed=6), 1) != first[:1]

@@ -12,6 +12,7 @@ from coppice.networks.dcase2021 import DCASE2021
 from coppice.training import fit as fit_module
 from coppice.training.callbacks import ResumePoint
 from coppice.training.fit import fit
+from coppice.training.settings import TrainingSettings
 
 
 @pytest.fixture
@@ -80,36 +81,38 @@ def same(first, second):
     assert (first.best_epoch, first.epochs, first.stopped) == (second.best_epoch, second.epochs, second.stopped)
 
 
-@pytest.mark.parametrize("epoch", [0, 2, 4])
+@pytest.fixture
+def impatient(settings):
+    return replace(settings, epochs=30, patience=2, learning_rate=0.05)
+
+
+@pytest.fixture(scope="module")
+def stopped_early(sides):
+    """What the impatient settings give when nothing happens."""
+    torch.manual_seed(3)
+    network = DCASE2021(widths=(3, 3, 4), dense=6, classes=3, frames=25)
+    how = TrainingSettings(epochs=30, batch_size=8, learning_rate=0.05, patience=2, precision="float32", seed=1)
+    return fit(network, *sides, settings=how)
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
 def test_killed_and_resumed_equals_not_killed(network, sides, settings, tmp_path, kill_at, epoch):
-    long = replace(settings, epochs=5)
-    whole = fit(network, *sides, settings=long)
+    whole = fit(network, *sides, settings=settings)
     kill_at(epoch)
     with pytest.raises(Killed):
-        fit(network, *sides, settings=long, folder=tmp_path)
+        fit(network, *sides, settings=settings, folder=tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["resume.ckpt"]
-    same(fit(network, *sides, settings=long, folder=tmp_path), whole)
+    same(fit(network, *sides, settings=settings, folder=tmp_path), whole)
 
 
-def test_killed_in_the_epoch_that_stopped_early_and_resumed_equals_not_killed(
-    network, sides, settings, tmp_path, kill_at
+@pytest.mark.parametrize("epochs_before_the_end", [0, 1])
+def test_killed_while_stopping_early_and_resumed_equals_not_killed(
+    network, sides, impatient, stopped_early, tmp_path, kill_at, epochs_before_the_end
 ):
-    short = replace(settings, epochs=30, patience=2, learning_rate=0.05)
-    whole = fit(network, *sides, settings=short)
-    assert whole.epochs < 30
-    kill_at(whole.epochs - 1)
+    kill_at(stopped_early.epochs - 1 - epochs_before_the_end)
     with pytest.raises(Killed):
-        fit(network, *sides, settings=short, folder=tmp_path)
-    same(fit(network, *sides, settings=short, folder=tmp_path), whole)
-
-
-def test_killed_while_the_patience_runs_and_resumed_equals_not_killed(network, sides, settings, tmp_path, kill_at):
-    short = replace(settings, epochs=30, patience=3, learning_rate=0.05)
-    whole = fit(network, *sides, settings=short)
-    kill_at(whole.epochs - 2)
-    with pytest.raises(Killed):
-        fit(network, *sides, settings=short, folder=tmp_path)
-    same(fit(network, *sides, settings=short, folder=tmp_path), whole)
+        fit(network, *sides, settings=impatient, folder=tmp_path)
+    same(fit(network, *sides, settings=impatient, folder=tmp_path), stopped_early)
 
 
 def test_the_given_network_is_left_as_it_is(network, sides, settings):
@@ -124,11 +127,10 @@ def test_the_given_network_is_left_as_it_is(network, sides, settings):
     assert fitted.network is not network and not fitted.network.training
 
 
-def test_the_best_epochs_weights_are_returned(network, sides, settings):
-    # A learning rate so high that the last epoch is not the best one.
-    fitted = fit(network, *sides, settings=replace(settings, epochs=6, learning_rate=0.1))
+def test_the_best_epochs_weights_are_returned(sides, stopped_early):
+    fitted = stopped_early
     losses = [row["validation_log_loss"] for row in fitted.history]
-    assert fitted.best_epoch == int(np.argmin(losses)) < 5
+    assert fitted.best_epoch == int(np.argmin(losses)) < fitted.epochs - 1
     inputs, targets = sides[1]
     with torch.no_grad():
         logits = fitted.network(inputs).double().numpy()
@@ -138,10 +140,25 @@ def test_the_best_epochs_weights_are_returned(network, sides, settings):
     assert ours == pytest.approx(min(losses), rel=1e-5)
 
 
-def test_it_stops_when_patience_is_at_an_end(network, sides, settings):
-    fitted = fit(network, *sides, settings=replace(settings, epochs=40, patience=2, learning_rate=0.1))
-    assert fitted.epochs == fitted.best_epoch + 3 < 40
-    assert fitted.stopped == "no better validation log-loss for 2 epochs"
+def test_it_stops_when_patience_is_at_an_end(stopped_early):
+    assert stopped_early.epochs == stopped_early.best_epoch + 3 < 30
+    assert stopped_early.stopped == "no better validation log-loss for 2 epochs"
+
+
+def test_a_loss_that_stops_being_a_number_is_said(network, sides, settings, monkeypatch):
+    (inputs, targets), (checked, labels) = sides
+    calls = []
+
+    def poisoned(module, given):
+        calls.append(1)
+        if module.training and len(calls) > 5:  # three steps and a validation are well
+            with torch.no_grad():
+                module.dense2.bias.fill_(float("nan"))
+
+    network.register_forward_pre_hook(lambda module, given: poisoned(module, given))
+    fitted = fit(network, (inputs, targets), (checked, labels), settings=settings)
+    assert fitted.best_epoch == 0 and torch.isfinite(fitted.network.dense2.bias).all()
+    assert fitted.stopped == "validation log-loss was not a number in epoch 1"
 
 
 def test_without_early_stopping_every_epoch_is_run(network, sides, settings):
@@ -189,6 +206,17 @@ def test_ctrl_c_is_a_keyboard_interrupt_and_the_next_call_resumes(network, sides
     assert signal.getsignal(signal.SIGINT) is before
     same(fit(network, *sides, settings=settings, folder=tmp_path), whole)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"hello" * 99])
+def test_a_damaged_resume_point_is_refused_by_name(network, sides, settings, tmp_path, kill_at, damage):
+    kill_at(0)
+    with pytest.raises(Killed):
+        fit(network, *sides, settings=settings, folder=tmp_path)
+    file = tmp_path / "resume.ckpt"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(CoppiceError, match=r"resume\.ckpt is damaged.*delete it to begin again"):
+        fit(network, *sides, settings=settings, folder=tmp_path)
 
 
 def test_one_clip_in_the_last_batch_is_fine(network, sides, settings):

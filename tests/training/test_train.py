@@ -55,11 +55,16 @@ def test_the_normalisation_is_that_of_the_training_clips_in_float64(trained, pre
     np.testing.assert_allclose(trained.band_std.numpy(), features.std(axis=(0, 2)), rtol=1e-6)
 
 
-def test_training_learns(prepared, settings):
-    long = replace(settings, epochs=12, learning_rate=2e-2)
-    network = train(prepared, config=TINY | {"dropout": 0.0}, settings=long)
-    scores, _ = evaluate(network, prepared.log_mel("test"), prepared.clips("test"))
-    assert scores["log_loss"] < 0.9 * np.log(3)
+def test_training_learns(prepared, with_features, settings, tmp_path):
+    features = prepared._features.copy()
+    features[np.arange(30), 8 * prepared.dataset.targets + 4] += 3
+    data = with_features(features)
+    long = replace(settings, epochs=8, batch_size=3, learning_rate=1e-2)
+    classifier = train(data, config=TINY | {"dropout": 0.0}, settings=long, folder=tmp_path)
+    losses = pd.read_csv(tmp_path / "history.csv")["train_log_loss"].tolist()
+    assert losses[-1] < 0.5 * losses[0]
+    scores, _ = evaluate(classifier, data.log_mel("test"), data.clips("test"))
+    assert scores["log_loss"] < 0.95 * np.log(3)  # of guessing
 
 
 def test_the_test_clips_are_not_read(trained, with_features, prepared, settings):

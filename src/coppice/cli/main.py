@@ -45,7 +45,7 @@ app.add_typer(data.app, name="data")
 def main() -> None:
     """Run the command line; exit with 0, 2 on a user's mistake, 130 on Ctrl-C."""
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="coppice", standalone_mode=False)
     except CoppiceError as error:
         _end(str(error), 2)
     except (KeyboardInterrupt, typer.Abort):

@@ -60,7 +60,7 @@ def train(
     from coppice.audio.front_end import front_end
     from coppice.core.errors import CoppiceError
     from coppice.recipes.record import record
-    from coppice.recipes.stages import do_stage
+    from coppice.recipes.stages import do_single_stage
     from coppice.training.settings import TrainingSettings
     from coppice.training.train import train as train_network
 
@@ -77,7 +77,8 @@ def train(
         record(train_network(prepared, config=config, settings=settings, folder=folder), prepared, folder)
 
     inputs = {"settings": str(settings), "config": config, "data": _data_key(prepared)}
-    print_line(f"trained: {do_stage(out.parent, out.name, inputs, work).folder}")
+    do_single_stage(out, inputs, work)
+    print_line(f"trained: {out}")
 
 
 def rank(
@@ -175,7 +176,7 @@ def finetune(
     from coppice.core.files import file_digest
     from coppice.networks.checkpoint import load
     from coppice.recipes.record import record
-    from coppice.recipes.stages import do_stage
+    from coppice.recipes.stages import do_single_stage
     from coppice.training.settings import TrainingSettings
     from coppice.training.train import finetune as train_on
 
@@ -193,7 +194,8 @@ def finetune(
         "fraction": fraction,
         "data": _data_key(prepared),
     }
-    print_line(f"fine-tuned: {do_stage(out.parent, out.name, inputs, work).folder}")
+    do_single_stage(out, inputs, work)
+    print_line(f"fine-tuned: {out}")
 
 
 def quantize(

@@ -105,7 +105,9 @@ def fold_batch_norm(network: nn.Module, example: Float[Tensor, "1 *shape"]) -> n
         if conv.transposed:  # (channels, filters of a group)
             per_filter = scale.reshape(conv.groups, -1).repeat_interleave(conv.in_channels // conv.groups, dim=0)
         with torch.no_grad():
-            conv.weight = nn.Parameter(conv.weight * per_filter.reshape(*per_filter.shape, *[1] * len(conv.kernel_size)))
+            conv.weight = nn.Parameter(
+                conv.weight * per_filter.reshape(*per_filter.shape, *[1] * len(conv.kernel_size))
+            )
             conv.bias = nn.Parameter(shift + (conv.bias * scale if conv.bias is not None else 0))
         folded.set_submodule(bn_name, nn.Identity())
     return folded

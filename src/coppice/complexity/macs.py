@@ -39,8 +39,8 @@ def count_macs(network: nn.Module, example: Float[Tensor, "1 *shape"]) -> MacCou
     """Count the MACs of one clip.
 
     A convolution counts kernel × in_channels / groups × output elements, a matrix product rows × inner × columns.
-    Matrix products written as functions and those of recurrent layers count too. This is ``MAC_nobias`` in the literature on the DCASE baselines:
-    286,637,800 for the 2021 baseline on 40×500.
+    Matrix products written as functions and those of recurrent layers count too. This is ``MAC_nobias`` in the
+    literature on the DCASE baselines: 286,637,800 for the 2021 baseline on 40×500.
 
     Parameters
     ----------

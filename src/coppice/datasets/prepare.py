@@ -126,9 +126,16 @@ def prepare(
     dataset = open_dataset(source, root=root, columns=columns, **source_options)
     found = load_features(dataset, ears, folder=folder, bad_clips=bad_clips)
     usable = replace(dataset, clips=dataset.clips[found.usable].reset_index(drop=True))
+    try:
+        divided = split_dataset(usable, **(split or {}))
+    except CoppiceError as error:
+        if not found.problems:
+            raise
+        count, example = len(found.problems), found.problems[0][2]
+        raise CoppiceError(f"{error} {count} clips were left out before, such as: {example}") from error
     return Prepared(
         dataset=usable,
-        split=split_dataset(usable, **(split or {})),
+        split=divided,
         front_end=ears,
         problems=found.problems,
         cut=found.cut,

@@ -59,7 +59,7 @@ def interval(
     >>> values = np.arange(100.0)
     >>> draws = grouped_resamples([str(i) for i in range(100)])
     >>> low, high = interval(lambda drawn: values[drawn].mean(), draws)
-    >>> low < values.mean() < high
+    >>> bool(low < values.mean() < high)
     True
     """
     scores: Float[np.ndarray, " draws"] = np.array([score(drawn) for drawn in draws])

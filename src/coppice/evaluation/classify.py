@@ -8,6 +8,7 @@ import torch
 from coppice.audio.decode import decode
 from coppice.audio.length import fit_length
 from coppice.audio.log_mel import log_mel
+from coppice.core.errors import CoppiceError
 from coppice.networks.classifier import Classifier
 
 
@@ -56,7 +57,8 @@ def classify(classifier: Classifier, file: str | Path) -> Classification:
     Raises
     ------
     CoppiceError
-        If the file cannot be read, is silent, or holds values that are not numbers.
+        If the file cannot be read, is silent, or holds values that are not numbers, or if the network's output is
+        not a number.
     """
     ears = classifier.front_end
     waveform = torch.from_numpy(decode(file, sample_rate=ears.sample_rate))
@@ -68,6 +70,10 @@ def classify(classifier: Classifier, file: str | Path) -> Classification:
         windows = [waveform[start : start + samples] for start in starts]
     features = torch.stack([log_mel(window, ears) for window in windows])
     mean = classifier.posteriors(features).mean(dim=0)
+    if not torch.isfinite(mean).all():
+        raise CoppiceError(
+            f"the network's output for {file} is not a number; train again with a smaller learning rate."
+        )
     return Classification(
         file=str(file),
         label=classifier.labels[int(mean.argmax())],

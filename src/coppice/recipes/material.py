@@ -55,9 +55,11 @@ def check_systems(recipe: Recipe, data: Prepared) -> None:
     choose_precision(recipe.training.precision)
     bands, frames = data.front_end.shape
     given = recipe.network.model_dump(exclude={"name"})
-    network = build_network(
-        recipe.network.name, **{**given, "classes": len(data.dataset.labels), "bands": bands, "frames": frames}
-    )
+    measured = {"classes": len(data.dataset.labels), "bands": bands, "frames": frames}
+    for name, value in measured.items():
+        if given.get(name, value) != value:
+            raise CoppiceError(f"network.{name} is {given[name]!r} but the clips make it {value}; leave it out.")
+    network = build_network(recipe.network.name, **{**given, **measured})
     start = Classifier(network, data.front_end, data.dataset.labels, torch.zeros(bands), torch.ones(bands))
     for name, steps in recipe.systems.items():
         classifier = start

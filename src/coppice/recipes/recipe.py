@@ -18,7 +18,8 @@ MOST_BYTES, MOST_VALUES, MOST_LEVELS = 1_000_000, 10_000, 20
 _PLAIN = {
     "model_type": "give keys with values below it",
     "dict_type": "give keys with values below it",
-    "list_type": "give a list, such as [0, 1]",
+    "list_type": "give a list",
+    "too_short": "give at least one",
     "int_type": "give a whole number",
     "int_parsing": "give a whole number",
     "int_from_float": "give a whole number",
@@ -40,7 +41,8 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+                twice = f"the key {key.value!r} stands twice"
+                raise yaml.constructor.ConstructorError(None, None, twice, key.start_mark)
             seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
         return super().construct_mapping(node, deep)
 
@@ -180,7 +182,9 @@ class Recipe(_Part):
     def _headline_is_a_system(self) -> "Recipe":
         if self.headline is not None and self.headline not in self.systems:
             raise ValueError(f"headline {self.headline!r} is not one of the systems")
-        for name in self.systems:
+        for name, steps in self.systems.items():
+            if not steps:
+                raise ValueError(f"system {name!r} has no steps; give it some, or leave it out")
             if name in ("train", "unpruned", "data"):
                 raise ValueError(f"a system cannot be called {name!r}")
         if len(set(self.seeds)) != len(self.seeds):
@@ -240,7 +244,7 @@ def load_recipe(path: str | Path, *, changes: Sequence[str] = ()) -> Recipe:
     try:
         value = yaml.load(data, _Loader)  # a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        reason = re.sub(r"\s+", " ", str(error))
+        reason = re.sub(r"\s+", " ", str(error).replace(' in "<byte string>"', ""))
         raise CoppiceError(f"{path} is not a recipe: it is not valid YAML ({reason}).") from error
     if not isinstance(value, dict):
         raise CoppiceError(f"{path} is not a recipe: it should be a mapping that begins with 'name:'.")
@@ -343,12 +347,13 @@ def _sentence(path: Path, error: ValidationError) -> str:
         return f"recipe {path.name} lacks the key {where!r}.{tail}"
     message = _PLAIN.get(first["type"], first["msg"].removeprefix("Value error, "))
     message = message[0].lower() + message[1:]
-    shown = f" is {_short(first['input'])}" if where and not isinstance(first["input"], dict | BaseModel) else ""
+    valueless = first["type"] == "invalid_key" or isinstance(first["input"], dict | BaseModel)
+    shown = f" is {_short(first['input'])}" if where and not valueless else ""
     return f"recipe {path.name}: {where + shown + ': ' if where else ''}{message}.{tail}"
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = "empty" if value is None else repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -21,7 +21,7 @@ from coppice.recipes.environment import environment, processor
 from coppice.recipes.material import check_systems, open_material
 from coppice.recipes.recipe import Recipe
 from coppice.recipes.record import record
-from coppice.recipes.stages import Stage, do_stage, locked_run, tidy
+from coppice.recipes.stages import Stage, do_stage, locked_run, refuse_foreign, tidy
 from coppice.recipes.steps import do_step
 from coppice.reports.report import write_report
 from coppice.training.settings import TrainingSettings
@@ -231,6 +231,8 @@ def run_single(recipe: Recipe, folder: Path, *, data: Prepared | None = None) ->
     CoppiceError
         For anything wrong with the recipe, the clips or the disk; before training where possible.
     """
+    for stage in ("data", "train"):
+        refuse_foreign(folder / stage)
     if data is None:
         data = open_material(recipe)
     check_systems(recipe, data)

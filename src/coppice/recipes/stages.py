@@ -63,7 +63,7 @@ def do_stage(run: Path, name: str, inputs: dict[str, Any], work: Callable[[Path]
     final, partial = run / name, run / ".partial" / name
     if _is_whole(final, key):
         return Stage(final, key, ran=False)
-    _refuse_foreign(final)
+    refuse_foreign(final)
     with plain_os_errors("write the stage", final):
         if partial.exists() and _claimed_by(partial) != key:
             shutil.rmtree(partial)
@@ -76,7 +76,7 @@ def do_stage(run: Path, name: str, inputs: dict[str, Any], work: Callable[[Path]
             work(partial)
         except CoppiceError as error:
             if not isinstance(error.__cause__, OSError):  # with space on the disk the same work may go on
-                shutil.rmtree(partial, ignore_errors=True)
+                _remove_work(partial, run)
             raise
         (partial / _CLAIM).unlink()
         files = {file.name: file_digest(file) for file in sorted(partial.iterdir()) if file.is_file()}
@@ -105,21 +105,52 @@ def locked_run(run: Path) -> Iterator[None]:
     make_folder(run)
     if (run / "recipe.yaml").exists() and not (run / "environment.json").exists():
         raise CoppiceError(f"{run} holds a recipe.yaml but no run, which would write over it; choose another --out.")
-    lock = FileLock(run / ".lock")
-    with plain_os_errors("lock the run folder", run):
+    with _locked(run / ".lock", run):
+        yield
+
+
+@contextmanager
+def _locked(file: Path, place: Path) -> Iterator[None]:
+    lock = FileLock(file)
+    with plain_os_errors("lock", place):
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
             raise CoppiceError(
-                f"another process is working in {run}; wait for it, or choose another folder with --out."
+                f"another process is working in {place}; wait for it, or choose another folder with --out."
             ) from error
     try:
         yield
     finally:
         # Before the release: whoever comes after it must not lock a name that then goes away.
         with suppress(OSError):  # Windows keeps the name of an open file
-            (run / ".lock").unlink()
+            file.unlink()
         lock.release()
+
+
+def do_single_stage(folder: Path, inputs: dict[str, Any], work: Callable[[Path], None]) -> Stage:
+    """Do a stage that stands alone, outside of a run (see :func:`do_stage`).
+
+    Parameters
+    ----------
+    folder : Path
+        What it becomes. An interrupted call goes on from what lies in ``.partial`` beside it.
+    inputs, work
+        As for :func:`do_stage`.
+
+    Raises
+    ------
+    CoppiceError
+        If something else stands there, or another process is doing the same stage.
+    """
+    place = folder.resolve()
+    make_folder(place.parent)
+    with _locked(place.with_name(f".{place.name}.lock"), folder):
+        try:
+            return do_stage(place.parent, place.name, inputs, work)
+        finally:
+            with suppress(OSError):  # others, or this one when it was interrupted, may have work there
+                (place.parent / ".partial").rmdir()
 
 
 def tidy(run: Path, keep: set[str]) -> None:
@@ -139,13 +170,30 @@ def tidy(run: Path, keep: set[str]) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def _refuse_foreign(final: Path) -> None:
+def refuse_foreign(final: Path) -> None:
+    """Refuse to replace what is not a stage, such as a user's own folder of that name.
+
+    Raises
+    ------
+    CoppiceError
+        If something stands there that is neither a stage nor an empty folder.
+    """
     with plain_os_errors("write the stage", final):
-        foreign = final.exists() and not (final / _RECORD).exists() and not (final.is_dir() and not any(final.iterdir()))
+        own = (final / _RECORD).exists() or (final.is_dir() and not any(final.iterdir()))
+        foreign = final.exists() and not own
     if foreign:
         raise CoppiceError(
             f"{final} is there already and is not a stage of a run; move it away, or choose another folder with --out."
         )
+
+
+def _remove_work(partial: Path, run: Path) -> None:
+    shutil.rmtree(partial, ignore_errors=True)
+    with suppress(OSError):  # the folders above it, as far as they are empty
+        for parent in partial.parents:
+            if parent == run:
+                break
+            parent.rmdir()
 
 
 def _is_whole(folder: Path, key: str) -> bool:

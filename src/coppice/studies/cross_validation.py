@@ -59,8 +59,6 @@ def run_cross_validation(recipe: Recipe, folder: Path, *, jobs: int = 1) -> Path
     CoppiceError
         If the clips have no folds, or for anything a single run refuses.
     """
-    if jobs < 1:
-        raise CoppiceError(f"jobs is {jobs}; give a whole number from 1 upwards.")
     start = time.monotonic()
     singles = expand(recipe)
     check_systems(recipe, open_material(recipe))

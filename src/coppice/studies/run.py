@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from coppice.core.errors import CoppiceError
 from coppice.recipes.recipe import Recipe, load_recipe
 from coppice.recipes.run import run_single
 from coppice.studies.cross_validation import run_cross_validation
@@ -38,6 +39,8 @@ def run(
     CoppiceError
         For anything wrong with the recipe, the clips or the disk.
     """
+    if jobs < 1:
+        raise CoppiceError(f"jobs is {jobs}; give a whole number from 1 upwards.")
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes=changes)
     folder = Path(out) if out is not None else Path("runs") / chosen.name
     if chosen.is_single:

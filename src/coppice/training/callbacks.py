@@ -1,5 +1,6 @@
 """What happens at the end of an epoch: remember the best weights, write the history, leave a resume point."""
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
 from coppice.core.files import plain_os_errors
 
@@ -69,6 +70,19 @@ class History(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take it up again."""
         self.rows = list(state_dict["rows"])
+
+
+class StaysStopped(Callback):
+    """Lets a fit that was killed just after early stopping end where it had stopped, not one epoch later."""
+
+    def __init__(self, early: EarlyStopping, history: History) -> None:
+        self._early, self._history = early, history
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop before the first epoch, if the resume point says so."""
+        rows = self._history.rows
+        if self._early.wait_count >= self._early.patience or (rows and not math.isfinite(rows[-1][MONITOR])):
+            trainer.should_stop = True
 
 
 class EpochBar(Callback):

@@ -2,6 +2,8 @@
 
 import copy
 import logging
+import math
+import pickle
 import signal
 import threading
 import warnings
@@ -23,7 +25,7 @@ from coppice.core.progress import progress_bar
 from coppice.core.seeds import seed_global
 from coppice.training.allocator import keep_freed_memory
 from coppice.training.batches import ordered_batches, shuffled_batches
-from coppice.training.callbacks import MONITOR, BestEpoch, EpochBar, History, ResumePoint
+from coppice.training.callbacks import MONITOR, BestEpoch, EpochBar, History, ResumePoint, StaysStopped
 from coppice.training.layout import training_layout
 from coppice.training.precision import Precision, choose_precision
 from coppice.training.settings import TrainingSettings
@@ -127,7 +129,7 @@ def fit(
     Raises
     ------
     CoppiceError
-        If there are no clips, or the loss stops being a number.
+        If there are no clips, the resume point is damaged, or the loss stops being a number.
     KeyboardInterrupt
         On Ctrl-C, after which the same call resumes.
     """
@@ -142,7 +144,8 @@ def fit(
     best, history = BestEpoch(), History()
     resume = make_folder(folder) / "resume.ckpt" if folder is not None else None
     with progress_bar(description, settings.epochs) as advance, _quiet_lightning():
-        callbacks: list[Any] = [best, EarlyStopping(MONITOR, patience=settings.patience, mode="min"), history]
+        early = EarlyStopping(MONITOR, patience=settings.patience, mode="min")
+        callbacks: list[Any] = [best, early, history, StaysStopped(early, history)]
         callbacks += [EpochBar(advance, best)] + ([ResumePoint(resume)] if resume else [])
         trainer = Trainer(
             max_epochs=settings.epochs,
@@ -160,7 +163,7 @@ def fit(
                 module,
                 shuffled_batches(*train, batch_size=settings.batch_size, seed=settings.seed),
                 ordered_batches(*validation, batch_size=64),
-                ckpt_path=str(resume) if resume and resume.exists() else None,
+                ckpt_path=str(resume) if resume and _is_resume_point(resume) else None,
                 weights_only=True,
             )
     if not best.weights:
@@ -170,15 +173,34 @@ def fit(
         )
     fitted = copy.deepcopy(network).float().cpu()
     fitted.load_state_dict(best.weights)
-    early = trainer.current_epoch < settings.epochs
+    if not all(torch.isfinite(tensor).all() for tensor in best.weights.values()):
+        raise CoppiceError(
+            "training left weights or running statistics that are not numbers; use a smaller learning_rate "
+            f"(it was {settings.learning_rate:g})."
+        )
+    stopped = f"no better validation log-loss for {settings.patience} epochs"
+    if not math.isfinite(history.rows[-1][MONITOR]):
+        stopped = f"validation log-loss was not a number in epoch {len(history.rows) - 1}"
+    elif len(history.rows) == settings.epochs:
+        stopped = "all epochs run"
     return Fitted(
         network=fitted.eval(),
         best_epoch=best.epoch,
         epochs=len(history.rows),
-        stopped=f"no better validation log-loss for {settings.patience} epochs" if early else "all epochs run",
+        stopped=stopped,
         history=history.rows,
         precision=precision,
     )
+
+
+def _is_resume_point(file: Path) -> bool:
+    if not file.exists():
+        return False
+    try:
+        torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, OSError) as error:
+        raise CoppiceError(f"{file} is damaged, so training cannot go on from it; delete it to begin again.") from error
+    return True
 
 
 @contextmanager
