@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,8 +37,9 @@ def tiny(tmp_path_factory) -> Path:
 def forked():
     """Run a command line in a child of its own; see forked_commands.py."""
     program = Path(__file__).with_name("forked_commands.py")
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}  # the networks are too small for more
     with subprocess.Popen(
-        [sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
     ) as served:
 
         def run(*argv, **job):

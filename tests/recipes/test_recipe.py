@@ -165,7 +165,7 @@ def test_a_recipe_is_found_by_path_first_and_by_shipped_name_from_anywhere(tmp_p
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "esc10.yaml").write_text("name: own\ndata: {source: x}\n")
     assert load_recipe("recipes/esc10.yaml").name == "own"
-    with pytest.raises(CoppiceError, match="there is no recipe 'esc1O': no such file. Did you mean 'esc10'"):
+    with pytest.raises(CoppiceError, match=r"there is no recipe 'esc1O': no such file\. Did you mean 'esc10'"):
         load_recipe("esc1O")
     with pytest.raises(CoppiceError, match="no such file"):
         load_recipe("elsewhere/esc10.yaml")

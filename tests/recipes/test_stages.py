@@ -103,7 +103,7 @@ def test_a_second_process_is_refused_and_the_lock_goes_away(tmp_path):
     run = tmp_path / "run"
     with locked_run(run):
         with (
-            pytest.raises(CoppiceError, match="another process is working in .*run; wait for it, or choose"),
+            pytest.raises(CoppiceError, match=r"another process is working in .*run; wait for it, or choose"),
             locked_run(run),
         ):
             pytest.fail("entered")

@@ -105,6 +105,7 @@ class Fit(_Part):
     learning_rate: Annotated[float, Field(gt=0, lt=10)] = 1e-3
     patience: Annotated[int, Field(ge=1)] = 30
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    mixup: Annotated[float, Field(ge=0, le=10)] = 0.0
 
 
 class Finetune(Fit):

@@ -15,6 +15,7 @@ from coppice.core.errors import CoppiceError
 from coppice.core.files import read_json, write_json, write_text
 from coppice.core.progress import console, say
 from coppice.core.seeds import numpy_stream
+from coppice.datasets.clips import Dataset
 from coppice.evaluation.metrics import LOG_LOSS_EPS
 from coppice.recipes.environment import environment
 from coppice.recipes.material import check_systems, open_material
@@ -60,8 +61,9 @@ def run_cross_validation(recipe: Recipe, folder: Path, *, jobs: int = 1) -> Path
         If the clips have no folds, or for anything a single run refuses.
     """
     start = time.monotonic()
-    singles = expand(recipe)
-    check_systems(recipe, open_material(recipe))
+    data = open_material(recipe)
+    singles = expand(recipe, data.dataset)
+    check_systems(recipe, data)
     with locked_run(folder):
         write_json(folder / "environment.json", environment(recipe.training.precision))
         write_text(folder / "recipe.yaml", recipe.to_yaml())
@@ -81,15 +83,14 @@ def run_cross_validation(recipe: Recipe, folder: Path, *, jobs: int = 1) -> Path
         return write_report(folder)
 
 
-def expand(recipe: Recipe) -> dict[str, Recipe]:
+def expand(recipe: Recipe, dataset: Dataset) -> dict[str, Recipe]:
     """Return one single recipe for each fold and seed, by the name of its folder."""
     folds: list[int | None] = [recipe.split.test_fold]
     if recipe.folds == "all":
-        data = open_material(recipe)
-        folds = [*sorted(int(fold) for fold in data.dataset.clips["fold"].dropna().unique())]
+        folds = [*sorted(int(fold) for fold in dataset.clips["fold"].dropna().unique())]
         if len(folds) < 3:
             raise CoppiceError(
-                f"folds is 'all' but {data.dataset.name!r} has {len(folds)} folds; cross-validation needs at least 3. "
+                f"folds is 'all' but {dataset.name!r} has {len(folds)} folds; cross-validation needs at least 3. "
                 "Give a fold column, or folds: one."
             )
     singles = {}

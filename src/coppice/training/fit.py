@@ -27,6 +27,7 @@ from coppice.training.allocator import keep_freed_memory
 from coppice.training.batches import ordered_batches, shuffled_batches
 from coppice.training.callbacks import MONITOR, BestEpoch, EpochBar, History, ResumePoint, StaysStopped
 from coppice.training.layout import training_layout
+from coppice.training.mixup import mixup_loss
 from coppice.training.precision import Precision, choose_precision
 from coppice.training.settings import TrainingSettings
 
@@ -74,7 +75,7 @@ class _Fitting(LightningModule):
         # Dropout depends on (seed, epoch, step) only, so what is run again after a kill is the same.
         seed_global(self.settings.seed, "step", self.current_epoch, index)
         inputs, targets = batch
-        loss = nn.functional.cross_entropy(self.network(inputs), targets)
+        loss = mixup_loss(self.network, inputs, targets, alpha=self.settings.mixup)
         self.log("train_log_loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
         return loss
 

@@ -22,6 +22,9 @@ class TrainingSettings:
         Stop after so many epochs without a better validation log-loss.
     precision : {"auto", "float32", "bfloat16"}
         See :func:`coppice.training.precision.choose_precision`.
+    mixup : float >= 0
+        Strength of :func:`coppice.training.mixup.mixup_loss`; 0 for none. The training log-loss is then that of the
+        blended clips, and higher than the validation log-loss.
     seed : int >= 0
         Of the order of the clips and of dropout.
 
@@ -37,6 +40,7 @@ class TrainingSettings:
     learning_rate: float = 1e-3
     patience: int = 30
     precision: str = "auto"
+    mixup: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -46,6 +50,8 @@ class TrainingSettings:
                 raise CoppiceError(f"{name} is {value!r}; give a whole number from 1 upwards.")
         if not 0 < self.learning_rate < 10:
             raise CoppiceError(f"learning_rate is {self.learning_rate!r}; give a small positive number, such as 0.001.")
+        if not 0 <= self.mixup <= 10:
+            raise CoppiceError(f"mixup is {self.mixup!r}; give 0 for none, or a small number, such as 0.3.")
         if not isinstance(self.seed, int) or self.seed < 0:
             raise CoppiceError(f"seed is {self.seed!r}; give a whole number from 0 upwards.")
         if self.precision not in CHOICES:
