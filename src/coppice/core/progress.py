@@ -40,7 +40,7 @@ def progress_bar(description: str, total: int) -> Iterator[Advance]:
     """
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
+        BarColumn(bar_width=12),
         MofNCompleteColumn(),
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[note]}"),

@@ -95,7 +95,7 @@ class EpochBar(Callback):
         """Show the newest and the best validation log-loss."""
         done = trainer.current_epoch + 1
         now = float(trainer.callback_metrics[MONITOR])
-        note = f"validation log-loss {now:.3f}, best {self._best.score:.3f} at epoch {self._best.epoch}"
+        note = f"validation log-loss {now:.3f} (best {self._best.score:.3f})"
         self._advance(done - self._shown, note)
         self._shown = done
 
