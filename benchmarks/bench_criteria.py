@@ -23,9 +23,7 @@ def published(weight: np.ndarray) -> list[int]:
     for i in range(filters):
         for j in range(filters):
             if i != j:
-                cosine = np.dot(rows[i], rows[j]) / np.sqrt(
-                    np.dot(rows[i], rows[i]) * np.dot(rows[j], rows[j])
-                )
+                cosine = np.dot(rows[i], rows[j]) / np.sqrt(np.dot(rows[i], rows[i]) * np.dot(rows[j], rows[j]))
                 distances[i, j] = np.round(1 - cosine, 12)
     nearest = distances.argmin(axis=1)
     important: list[int] = []

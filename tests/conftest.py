@@ -1,6 +1,10 @@
 import os
 from pathlib import Path
 
+# One thread: tests run side by side, and small tensors gain nothing from more. Set before torch loads, and inherited by
+# the commands that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
 import torch
 

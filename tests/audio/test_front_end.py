@@ -87,9 +87,7 @@ def test_a_dictionary_is_checked_key_by_key():
         FrontEnd.from_dict([1])
 
 
-VALUES = (
-    st.none() | st.booleans() | st.integers(-10, 10**6) | st.floats() | st.text(max_size=5) | st.just([1])
-)
+VALUES = st.none() | st.booleans() | st.integers(-10, 10**6) | st.floats() | st.text(max_size=5) | st.just([1])
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)

@@ -29,7 +29,5 @@ def test_what_cannot_be_fitted_is_refused():
 
 
 def test_a_difference_within_the_tolerance_is_no_change():
-    changes = [
-        length_change(given, wanted_s=5.0, tolerance_s=0.02) for given in (4.97, 4.99, 5.0, 5.01, 5.03)
-    ]
+    changes = [length_change(given, wanted_s=5.0, tolerance_s=0.02) for given in (4.97, 4.99, 5.0, 5.01, 5.03)]
     assert changes == ["padded", "kept", "kept", "kept", "cut"]

@@ -54,12 +54,8 @@ def sounds(rate, samples):
 ENDS = {
     "dcase2021": front_end("dcase2021", duration_s=1.0),
     "logmel": front_end("logmel", duration_s=1.0),
-    "htk": front_end(
-        "logmel", duration_s=0.7, mel_scale="htk", mel_norm=None, hop_length=500, win_length=2048
-    ),
-    "odd": front_end(
-        "logmel", duration_s=0.333, sample_rate=16000, n_fft=1024, win_length=601, hop_length=333
-    ),
+    "htk": front_end("logmel", duration_s=0.7, mel_scale="htk", mel_norm=None, hop_length=500, win_length=2048),
+    "odd": front_end("logmel", duration_s=0.333, sample_rate=16000, n_fft=1024, win_length=601, hop_length=333),
 }
 
 

@@ -54,9 +54,7 @@ def test_an_unknown_scale_or_norm_is_refused():
 @pytest.mark.parametrize("name", ["hamming", "hann"])
 @pytest.mark.parametrize("length", [2, 7, 1764, 2048])
 def test_windows_equal_librosa(name, length):
-    assert (
-        np.abs(window(name, length) - librosa.filters.get_window(name, length, fftbins=True)).max() <= 1e-12
-    )
+    assert np.abs(window(name, length) - librosa.filters.get_window(name, length, fftbins=True)).max() <= 1e-12
 
 
 def test_an_unknown_window_is_refused():

@@ -38,9 +38,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if start >= len(server.content):
                 return self.send_error(416)
             self.send_response(206)
-            self.send_header(
-                "Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}"
-            )
+            self.send_header("Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
         else:
             self.send_response(200)
         body = server.content[start:]
@@ -134,9 +132,7 @@ def test_a_checksum_that_is_a_hint_is_said_not_enforced(server, tmp_path, capsys
 
 
 def test_what_the_server_refuses_is_said_with_what_to_do_by_hand(server, tmp_path):
-    with pytest.raises(
-        CoppiceError, match=r"the server answers 404; fetch it by hand and put it at .*file.zip"
-    ):
+    with pytest.raises(CoppiceError, match=r"the server answers 404; fetch it by hand and put it at .*file.zip"):
         download(server.url.replace("file.zip", "gone"), tmp_path / "file.zip")
 
 

@@ -47,9 +47,7 @@ def test_a_table_beside_its_sounds_is_read(published, tmp_path):
 
 
 def test_another_layout_is_refused_with_the_ones_that_work(tmp_path):
-    with pytest.raises(
-        CoppiceError, match=r"does not hold esc10: give a folder with meta/esc50.csv and audio/"
-    ):
+    with pytest.raises(CoppiceError, match=r"does not hold esc10: give a folder with meta/esc50.csv and audio/"):
         open_esc("esc10", root=tmp_path)
 
 

@@ -26,9 +26,7 @@ def refused(archive, folder, saying, **options):
 def test_the_one_top_folder_becomes_the_folder(tmp_path):
     archive = make(tmp_path / "a.zip", **{"top/meta/t.csv": "x", "top/audio/é.wav": "sound"})
     folder = extract_zip(archive, tmp_path / "out")
-    assert (folder / "meta" / "t.csv").read_text() == "x" and (
-        folder / "audio" / "é.wav"
-    ).read_text() == "sound"
+    assert (folder / "meta" / "t.csv").read_text() == "x" and (folder / "audio" / "é.wav").read_text() == "sound"
 
 
 def test_several_tops_are_kept(tmp_path):

@@ -24,9 +24,7 @@ from coppice.datasets.esc import open_esc
 from coppice.datasets.features import load_features, store_key
 from coppice.datasets.folder import open_folder
 
-EARS = front_end(
-    "logmel", sample_rate=8000, n_fft=512, win_length=400, hop_length=160, n_mels=16, duration_s=0.5
-)
+EARS = front_end("logmel", sample_rate=8000, n_fft=512, win_length=400, hop_length=160, n_mels=16, duration_s=0.5)
 
 
 def stores(folder):
@@ -97,9 +95,7 @@ def test_a_cut_clip_is_its_start_even_when_it_is_resampled(tmp_path):
 
 def test_stretches_are_taken_where_they_are(tmp_path, write_noise):
     write_noise(tmp_path / "day.wav", seconds=3)
-    (tmp_path / "t.csv").write_text(
-        "file,label,start_s,duration_s\nday.wav,dog,0,0.5\nday.wav,rain,1.5,0.25\n"
-    )
+    (tmp_path / "t.csv").write_text("file,label,start_s,duration_s\nday.wav,dog,0,0.5\nday.wav,rain,1.5,0.25\n")
     found = load_features(open_csv(tmp_path / "t.csv"), EARS, folder=tmp_path / "f")
     wave = decode(tmp_path / "day.wav", sample_rate=8000)
     late = fit_length(wave[12000:14000], samples=EARS.samples)
@@ -195,9 +191,7 @@ def test_an_interrupted_run_is_taken_up_where_it_stood(sounds, tmp_path, monkeyp
         load_features(dataset, EARS, folder=tmp_path / "f", threads=1)
     assert stores(tmp_path / "f") == [f".partial-{store_key(dataset, EARS)}"]
     again = []
-    monkeypatch.setattr(
-        features, "_features", lambda clip, ears: again.append(clip["file"]) or compute(clip, ears)
-    )
+    monkeypatch.setattr(features, "_features", lambda clip, ears: again.append(clip["file"]) or compute(clip, ears))
     found = load_features(dataset, EARS, folder=tmp_path / "f")
     assert sorted(again) == dataset.clips["file"].tolist()[8:]
     assert np.array_equal(found.array, whole.array)
@@ -250,9 +244,7 @@ def test_a_killed_process_loses_no_finished_row(sounds, tmp_path, monkeypatch):
     kept = rows_done(folder, key)
     assert not (folder / key).exists() and kept < 12
     compute, again = features._features, []
-    monkeypatch.setattr(
-        features, "_features", lambda clip, ears: again.append(clip["file"]) or compute(clip, ears)
-    )
+    monkeypatch.setattr(features, "_features", lambda clip, ears: again.append(clip["file"]) or compute(clip, ears))
     found = load_features(dataset, EARS, folder=folder)
     assert len(again) == 12 - kept
     assert np.array_equal(found.array, load_features(dataset, EARS, folder=tmp_path / "other").array)
@@ -264,9 +256,7 @@ def test_a_second_process_waits_says_so_and_reads_the_same(sounds, tmp_path, mon
     process = start_slow(sounds, folder, 0.1)
     try:
         wait_for(lambda: rows_done(folder, key) >= 2)
-        monkeypatch.setattr(
-            "coppice.datasets.features._features", None
-        )  # it must not compute anything itself
+        monkeypatch.setattr("coppice.datasets.features._features", None)  # it must not compute anything itself
         found = load_features(dataset, EARS, folder=folder)
         assert process.wait(timeout=60) == 0
     finally:

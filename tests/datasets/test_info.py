@@ -28,9 +28,7 @@ def test_folds_and_devices_are_counted():
 
 def test_stretches_count_as_long_as_they_are(tmp_path, write_noise):
     write_noise(tmp_path / "a.wav", seconds=3.0)
-    (tmp_path / "t.csv").write_text(
-        "file,label,start_s,duration_s\na.wav,dog,0,1\na.wav,rain,2.5,\na.wav,rain,2.0,9\n"
-    )
+    (tmp_path / "t.csv").write_text("file,label,start_s,duration_s\na.wav,dog,0,1\na.wav,rain,2.5,\na.wav,rain,2.0,9\n")
     assert describe(open_dataset(tmp_path / "t.csv"))["duration_s"] == {"min": 0.5, "median": 1.0, "max": 1.0}
 
 

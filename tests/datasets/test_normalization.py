@@ -6,9 +6,7 @@ from coppice.datasets.normalization import fit_normalization
 
 
 def features(clips=300):
-    return (np.random.default_rng(0).standard_normal((clips, 4, 6)) * [[1], [5], [0.1], [2]] - 20).astype(
-        np.float32
-    )
+    return (np.random.default_rng(0).standard_normal((clips, 4, 6)) * [[1], [5], [0.1], [2]] - 20).astype(np.float32)
 
 
 def test_mean_and_spread_equal_numpy_in_float64():
@@ -32,9 +30,7 @@ def test_applied_to_its_own_rows_it_gives_mean_0_and_spread_1():
     x = features()
     applied = fit_normalization(x, np.arange(300)).apply(x)
     assert applied.dtype == np.float32
-    assert np.allclose(applied.mean(axis=(0, 2)), 0, atol=1e-4) and np.allclose(
-        applied.std(axis=(0, 2)), 1, atol=1e-4
-    )
+    assert np.allclose(applied.mean(axis=(0, 2)), 0, atol=1e-4) and np.allclose(applied.std(axis=(0, 2)), 1, atol=1e-4)
 
 
 def test_a_band_that_never_changes_is_not_blown_up():

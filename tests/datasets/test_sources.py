@@ -5,12 +5,7 @@ from coppice.datasets.sources import open_dataset
 
 
 def test_a_folder_is_recognised_by_its_path_or_named(sounds):
-    assert (
-        len(open_dataset(sounds))
-        == len(open_dataset(str(sounds)))
-        == len(open_dataset("folder", root=sounds))
-        == 12
-    )
+    assert len(open_dataset(sounds)) == len(open_dataset(str(sounds))) == len(open_dataset("folder", root=sounds)) == 12
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
@@ -18,11 +13,7 @@ def test_a_table_is_recognised_by_its_path_or_named(sounds, suffix):
     table = sounds / f"t{suffix}"
     table.write_text("filename\tkind\ndog/0.wav\tdog\nrain/0.wav\train\n")
     columns = {"label": "kind"}
-    assert (
-        len(open_dataset(table, columns=columns))
-        == len(open_dataset("csv", root=table, columns=columns))
-        == 2
-    )
+    assert len(open_dataset(table, columns=columns)) == len(open_dataset("csv", root=table, columns=columns)) == 2
 
 
 def test_published_and_synthetic_datasets_have_names(shared_data):

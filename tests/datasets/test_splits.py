@@ -22,9 +22,7 @@ def held(dataset, split):
     together = np.concatenate(rows)
     assert len(set(together.tolist())) == len(together) == len(dataset) - split.unused
     recordings = [set(dataset.clips["recording"].iloc[part]) for part in rows]
-    assert not (
-        recordings[0] & recordings[1] or recordings[0] & recordings[2] or recordings[1] & recordings[2]
-    )
+    assert not (recordings[0] & recordings[1] or recordings[0] & recordings[2] or recordings[1] & recordings[2])
     for part in rows:
         assert set(dataset.clips["label"].iloc[part]) == set(dataset.labels)
         assert part.tolist() == sorted(part.tolist())
@@ -147,9 +145,7 @@ def test_drawn_splits_keep_their_promises(recordings, seed):
     label = [f"class {kind}" for kind, clips in recordings for _ in range(clips)]
     recording = [str(number) for number, (_, clips) in enumerate(recordings) for _ in range(clips)]
     assume(len(set(label)) == 3 and all([kind for kind, _ in recordings].count(k) >= 3 for k in range(3)))
-    rows = pd.DataFrame(
-        {"file": [f"/s/{n}" for n in range(len(label))], "label": label, "recording": recording}
-    )
+    rows = pd.DataFrame({"file": [f"/s/{n}" for n in range(len(label))], "label": label, "recording": recording})
     dataset = make_dataset("any", rows, root=Path("/s"))
     held(dataset, split_dataset(dataset, seed=seed))
 

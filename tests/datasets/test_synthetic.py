@@ -45,9 +45,7 @@ def test_files_are_16_bit_audible_and_not_overdriven(tmp_path):
 def test_the_same_seed_gives_the_same_bytes_whatever_the_threads(tmp_path):
     one, other = make(tmp_path / "a", threads=1), make(tmp_path / "b", threads=3)
     third = make(tmp_path / "c", seed=1)
-    read = [
-        [Path(file).read_bytes() for file in dataset.clips["file"][::7]] for dataset in (one, other, third)
-    ]
+    read = [[Path(file).read_bytes() for file in dataset.clips["file"][::7]] for dataset in (one, other, third)]
     assert read[0] == read[1] and read[0] != read[2]
 
 

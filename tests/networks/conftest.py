@@ -27,12 +27,5 @@ def classifier():
 @pytest.fixture
 def log_mel():
     return torch.randn(7, 40, 25, generator=torch.Generator().manual_seed(1)) * 3 - 5
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny tensors: threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)

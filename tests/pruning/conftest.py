@@ -7,9 +7,7 @@ from torch.nn import functional as F
 
 
 def block(inputs: int, outputs: int, **options) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1, **options), nn.BatchNorm2d(outputs), nn.ReLU()
-    )
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, **options), nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 class Plain(nn.Module):
@@ -191,13 +189,6 @@ def example_for(network: nn.Module) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     shape = (1, 2, 24) if isinstance(network, OneDimensional) else (1, 1, 8, 12)
     return torch.randn(shape, generator=generator)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tensors of these sizes are slower on several threads, much slower when the cores are busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
 

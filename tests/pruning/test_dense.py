@@ -20,16 +20,12 @@ def test_the_head_is_new_and_the_convolutions_are_kept_bit_for_bit(plain, image)
 
 
 def test_the_seed_decides_the_new_weights(plain, image):
-    one, same, other = (
-        shrink_dense(plain, {"dense1": 4}, seed=s, example=image).dense1.weight for s in (1, 1, 2)
-    )
+    one, same, other = (shrink_dense(plain, {"dense1": 4}, seed=s, example=image).dense1.weight for s in (1, 1, 2))
     assert torch.equal(one, same) and not torch.equal(one, other)
 
 
 def test_as_many_units_as_before_are_new_too(plain, image):
-    assert not torch.equal(
-        shrink_dense(plain, {"dense1": 9}, seed=0, example=image).dense1.bias, plain.dense1.bias
-    )
+    assert not torch.equal(shrink_dense(plain, {"dense1": 9}, seed=0, example=image).dense1.bias, plain.dense1.bias)
 
 
 def test_normalisation_behind_the_layer_forgets_the_old_units():

@@ -103,9 +103,7 @@ def test_coupled_layers_stand_in_the_plan_once_with_their_group(residual, image)
         ("first.0", ()),
         ("third.0", ()),
     ]
-    assert (
-        plan(residual, "l1", ratios={"stem.0": 0.5, "second.0": 0.5}, example=image).layers == made.layers[:1]
-    )
+    assert plan(residual, "l1", ratios={"stem.0": 0.5, "second.0": 0.5}, example=image).layers == made.layers[:1]
     alone = plan(residual, "l1", ratios={"second.0": 0.5}, example=image)
     assert alone.keep("second.0") == rank(residual.second[0].weight, "l1").keep_count(3)
 

@@ -131,9 +131,7 @@ def test_torch_pruning_cuts_the_same_tensors(request, image, kind, name, keep):
     theirs = copy.deepcopy(network).eval()
     graph = torch_pruning.DependencyGraph().build_dependency(theirs, example_inputs=image)
     gone = [index for index in range(filters) if index not in keep]
-    group = graph.get_pruning_group(
-        theirs.get_submodule(name), torch_pruning.prune_conv_out_channels, idxs=gone
-    )
+    group = graph.get_pruning_group(theirs.get_submodule(name), torch_pruning.prune_conv_out_channels, idxs=gone)
     group.prune()
     expected = theirs.state_dict()
     assert small.state_dict().keys() == expected.keys()
@@ -235,10 +233,7 @@ def test_a_classless_state_is_enough_for_tied_weights(image):
 
 def test_keeping_every_filter_changes_nothing(plain, image):
     same = prune(plain, by_name(conv1=(6, range(6))), example=image)
-    assert all(
-        torch.equal(a, b)
-        for a, b in zip(same.state_dict().values(), plain.state_dict().values(), strict=True)
-    )
+    assert all(torch.equal(a, b) for a, b in zip(same.state_dict().values(), plain.state_dict().values(), strict=True))
     assert same is not plain
 
 
@@ -277,9 +272,7 @@ def test_a_classifier_gives_a_classifier_and_brings_its_own_example():
     assert small.network.conv2.out_channels == len(made.keep("conv2"))
     assert small.network.config()["widths"] == [len(made.keep(f"conv{i}")) for i in (1, 2, 3)]
     clips = torch.randn(2, sound.n_mels, sound.frames)
-    torch.testing.assert_close(
-        small.logits(clips), mask(classifier, made).logits(clips), rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(small.logits(clips), mask(classifier, made).logits(clips), rtol=1e-4, atol=1e-5)
     assert shrink_dense(small, {"dense1": 32}, seed=0).network.dense2.in_features == 32
 
 

@@ -41,9 +41,7 @@ def write_checkpoint(path: Path, labels: Sequence[str]) -> None:
     bands = torch.zeros(settings.n_mels)
     path.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.save(
-        Classifier(
-            network=network, front_end=settings, labels=tuple(labels), band_mean=bands, band_std=bands + 1
-        ),
+        Classifier(network=network, front_end=settings, labels=tuple(labels), band_mean=bands, band_std=bands + 1),
         path,
     )
 
@@ -60,9 +58,7 @@ def predictions(labels: Sequence[str], skill: float, seed: int) -> list[dict[str
         posterior = np.full(len(labels), 0.2 / (len(labels) - 1))
         posterior[predicted] = 0.8
         named = {f"p_{label}": value for label, value in zip(labels, posterior, strict=True)}
-        rows.append(
-            {"clip_id": f"clip-{index:03d}", "label": labels[true], "predicted": labels[predicted], **named}
-        )
+        rows.append({"clip_id": f"clip-{index:03d}", "label": labels[true], "predicted": labels[predicted], **named})
     return rows
 
 
@@ -160,10 +156,7 @@ def write_run(
             }  # fmt: skip
         if kind == "prune":
             random = np.random.default_rng(number)
-            keeps = [
-                sorted(random.choice(n, k, replace=False).tolist())
-                for n, k in zip(WIDTHS, widths, strict=True)
-            ]
+            keeps = [sorted(random.choice(n, k, replace=False).tolist()) for n, k in zip(WIDTHS, widths, strict=True)]
             write_json(place / "plan.json", {
                 "version": 1, "criterion": system,
                 "layers": [{"name": f"conv{i + 1}", "filters": n, "keep": keep, "coupled": []}
@@ -202,16 +195,12 @@ def write_run(
     write_csv(folder / "data" / "clips.csv", clips)
     write_json(folder / "environment.json", {"coppice": "0.1.0", "python": "3.11.9", "torch": "2.13.0+cpu",
                                              "processor": "AMD EPYC 9B14", "cores": 2})  # fmt: skip
-    recipe = "data:\n  name: esc10\n  folds: [1, 2, 3, 4, 5]\nprune:\n" + "".join(
-        f"  - {s}\n" for s in systems
-    )
+    recipe = "data:\n  name: esc10\n  folds: [1, 2, 3, 4, 5]\nprune:\n" + "".join(f"  - {s}\n" for s in systems)
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
     return folder
 
 
-def write_cross_validation(
-    folder: Path, *, folds: int = 5, seeds: int = 2, sub_reports: Sequence[str] = ()
-) -> Path:
+def write_cross_validation(folder: Path, *, folds: int = 5, seeds: int = 2, sub_reports: Sequence[str] = ()) -> Path:
     random = np.random.default_rng(0)
     fold_ease = random.normal(0, 0.04, folds)
     runs = [(fold, seed) for fold in range(1, folds + 1) for seed in range(seeds)]

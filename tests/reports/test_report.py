@@ -148,9 +148,7 @@ def test_a_missing_piece_is_a_note_and_not_a_failure(make_run, gone):
     assert "Every stage, every measure" in Page(write_report(run)).text
 
 
-@pytest.mark.parametrize(
-    "damage", [b'\xff{"a": [', b"", b"[]", b"a,b\n1"], ids=["cut", "empty", "list", "table"]
-)
+@pytest.mark.parametrize("damage", [b'\xff{"a": [', b"", b"[]", b"a,b\n1"], ids=["cut", "empty", "list", "table"])
 def test_damaged_pieces_are_notes_and_not_failures(make_run, damage):
     run = make_run(systems=["cosine_similarity"])
     for piece in PIECES:

@@ -50,12 +50,5 @@ def settings():
 def with_features(prepared):
     """Return the same clips with other features."""
     return lambda features: replace(prepared, _features=features)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tiny tensors: threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)

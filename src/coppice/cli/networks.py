@@ -68,8 +68,7 @@ def train(
         sizes = [int(width) for width in widths.split(",")]
     except ValueError:
         raise CoppiceError(f"--widths {widths!r} is not a list of whole numbers; write --widths 16,16,32.") from None
-    ears = front_end(preset, duration_s=duration)
-    prepared = _prepare(data, root, ears, test_fold, bad_clips)
+    prepared = _prepare(data, root, front_end(preset, duration_s=duration), test_fold, bad_clips)
     settings = TrainingSettings(epochs=epochs, patience=patience, seed=seed)
     config = {"widths": sizes, "dense": dense}
 
@@ -285,11 +284,13 @@ def classify(
     print_table("heard", ["file", "class", "most likely", "windows"], rows)
 
 
-def _prepare(source: str, root: Path | None, ears: "FrontEnd", test_fold: int | None, bad_clips: str) -> "Prepared":
+def _prepare(
+    source: str, root: Path | None, front_end: "FrontEnd", test_fold: int | None, bad_clips: str
+) -> "Prepared":
     from coppice.core.progress import say
     from coppice.datasets.prepare import prepare
 
-    prepared = prepare(source, root=root, ears=ears, split={"test_fold": test_fold}, bad_clips=bad_clips)
+    prepared = prepare(source, root=root, front_end=front_end, split={"test_fold": test_fold}, bad_clips=bad_clips)
     say(f"{prepared.dataset.name}: {prepared.split.describe()}")
     for clip_id, _, sentence in prepared.problems:
         say(f"left out {clip_id}: {sentence}")

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
-from coppice.audio.front_end import FrontEnd, front_end
+from coppice.audio.front_end import FrontEnd
+from coppice.audio.front_end import front_end as preset_front_end
 from coppice.core.errors import CoppiceError
 from coppice.datasets.clips import Dataset
 from coppice.datasets.features import load_features
@@ -86,7 +87,7 @@ def prepare(
     *,
     root: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
-    ears: FrontEnd | None = None,
+    front_end: FrontEnd | None = None,
     split: Mapping[str, Any] | None = None,
     bad_clips: str = "refuse",
     folder: Path | None = None,
@@ -102,7 +103,7 @@ def prepare(
         Where the recordings of a named dataset or a table lie.
     columns : mapping, optional
         Names of a table's columns.
-    ears : FrontEnd, optional
+    front_end : FrontEnd, optional
         The front end; ``dcase2021`` at five seconds if not given.
     split : mapping, optional
         See :func:`coppice.datasets.splits.split_dataset`.
@@ -122,9 +123,9 @@ def prepare(
     CoppiceError
         For whatever is wrong with the source, its files or the split.
     """
-    ears = ears or front_end("dcase2021", duration_s=5.0)
+    front_end = front_end or preset_front_end("dcase2021", duration_s=5.0)
     dataset = open_dataset(source, root=root, columns=columns, **source_options)
-    found = load_features(dataset, ears, folder=folder, bad_clips=bad_clips)
+    found = load_features(dataset, front_end, folder=folder, bad_clips=bad_clips)
     usable = replace(dataset, clips=dataset.clips[found.usable].reset_index(drop=True))
     try:
         divided = split_dataset(usable, **(split or {}))
@@ -136,7 +137,7 @@ def prepare(
     return Prepared(
         dataset=usable,
         split=divided,
-        front_end=ears,
+        front_end=front_end,
         problems=found.problems,
         cut=found.cut,
         padded=found.padded,

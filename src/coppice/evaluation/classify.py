@@ -14,7 +14,7 @@ from coppice.networks.classifier import Classifier
 
 @dataclass(frozen=True)
 class Classification:
-    """What a classifier hears in a file.
+    """What a classifier hfront_end in a file.
 
     Attributes
     ----------
@@ -60,15 +60,15 @@ def classify(classifier: Classifier, file: str | Path) -> Classification:
         If the file cannot be read, is silent, or holds values that are not numbers, or if the network's output is
         not a number.
     """
-    ears = classifier.front_end
-    waveform = torch.from_numpy(decode(file, sample_rate=ears.sample_rate))
-    samples = ears.samples
+    front_end = classifier.front_end
+    waveform = torch.from_numpy(decode(file, sample_rate=front_end.sample_rate))
+    samples = front_end.samples
     if len(waveform) <= samples:
-        windows = [torch.from_numpy(fit_length(waveform.numpy(), samples=samples, pad=ears.pad))]
+        windows = [torch.from_numpy(fit_length(waveform.numpy(), samples=samples, pad=front_end.pad))]
     else:
         starts = [*range(0, len(waveform) - samples, samples), len(waveform) - samples]
         windows = [waveform[start : start + samples] for start in starts]
-    features = torch.stack([log_mel(window, ears) for window in windows])
+    features = torch.stack([log_mel(window, front_end) for window in windows])
     mean = classifier.posteriors(features).mean(dim=0)
     if not torch.isfinite(mean).all():
         raise CoppiceError(

@@ -25,7 +25,7 @@ def open_material(recipe: Recipe) -> Prepared:
         recipe.data.source,
         root=recipe.data.root,
         columns=recipe.data.columns,
-        ears=recipe_front_end(recipe),
+        front_end=recipe_front_end(recipe),
         split=recipe.split.model_dump(),
         bad_clips=recipe.data.bad_clips,
         **synthetic,

@@ -107,7 +107,7 @@ def finetune(
     if data.front_end != classifier.front_end:
         raise CoppiceError(
             "the data was prepared with another front end than the classifier's; prepare it with "
-            "ears=classifier.front_end."
+            "front_end=classifier.front_end."
         )
     if data.dataset.labels != classifier.labels:
         raise CoppiceError(
