@@ -189,8 +189,6 @@ def example_for(network: nn.Module) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     shape = (1, 2, 24) if isinstance(network, OneDimensional) else (1, 1, 8, 12)
     return torch.randn(shape, generator=generator)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

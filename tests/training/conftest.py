@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from coppice.audio.front_end import front_end
 from coppice.datasets.clips import make_dataset
@@ -50,5 +49,3 @@ def settings():
 def with_features(prepared):
     """Return the same clips with other features."""
     return lambda features: replace(prepared, _features=features)
-    yield
-    torch.set_num_threads(before)
