@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test bench proofs results lint types floors tests clean
+.PHONY: demo test bench results lint types floors tests clean
 
 demo: $(VENV)/runtime
 	$(BIN)/coppice demo
@@ -29,10 +29,14 @@ tests: $(VENV)/development
 bench: $(VENV)/development
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-# Slow: the numbers of docs/results.md, five folds by three seeds on real recordings (about an hour on two cores).
+# Slow: the numbers of docs/results*.md, cross-validated on real recordings (about an hour on two cores).
+ESC10 ?=
+RESULTS := $(BIN)/coppice run --jobs 2 $(if $(ESC10),--set data.root=$(ESC10))
 results: $(VENV)/runtime
-	$(BIN)/coppice run recipes/esc10-results.yaml $(if $(ESC10),--set data.root=$(ESC10)) --jobs 2
+	$(RESULTS) recipes/esc10-results.yaml
 	$(BIN)/coppice report runs/esc10-results --markdown docs/results.md
+	$(RESULTS) recipes/esc10-entries.yaml
+	$(BIN)/coppice report runs/esc10-entries --markdown docs/results-entries.md
 
 # torch comes first and from the lock: an unpinned one may bring gigabytes of CUDA packages.
 $(VENV)/torch: constraints.txt
