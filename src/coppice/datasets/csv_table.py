@@ -61,14 +61,14 @@ def open_csv(table: str | Path, *, root: str | Path | None = None, columns: Mapp
     >>> open_csv(root / "clips.csv").labels
     ('dog', 'rain')
     """
-    table = Path(table).absolute()
+    table = Path(table).resolve()
     given = read_table(table)
     mapped = pd.DataFrame({ours: given[theirs] for ours, theirs in _match(given, table, columns or {}).items()})
     names = mapped["file"].str.strip()
     if (names == "").any():
         row = int((names == "").to_numpy().argmax())
         raise CoppiceError(f"{table}: line {row + 2} names no file.")
-    folder = _audio_root(table, names.iloc[0]) if root is None else Path(root).absolute()
+    folder = _audio_root(table, names.iloc[0]) if root is None else Path(root).resolve()
     mapped["file"] = [str(folder / name) for name in names]
     check_present(mapped["file"].tolist(), of=str(table), root=folder)
     return make_dataset(table.stem, mapped, root=folder)

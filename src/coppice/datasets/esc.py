@@ -48,7 +48,7 @@ def open_esc(name: str, *, root: str | Path | None = None) -> Dataset:
     if name not in NOTES:
         raise CoppiceError(f"{name!r} is no ESC dataset. {did_you_mean(name, NOTES)}")
     if root is not None:
-        return _read(name, Path(root).absolute())
+        return _read(name, Path(root).resolve())
     place = cache_folder() / "ESC-50-master"
     if not place.exists():
         fetch_esc50(place)

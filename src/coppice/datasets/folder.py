@@ -41,7 +41,7 @@ def open_folder(root: str | Path) -> Dataset:
     >>> open_folder(root).clips[["clip_id", "label"]].values.tolist()
     [['dog/a.wav', 'dog'], ['rain/a.wav', 'rain']]
     """
-    root = Path(root).absolute()
+    root = Path(root).resolve()
     with plain_os_errors("read the folder", root):
         entries = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
         classes = [entry for entry in entries if entry.is_dir()]

@@ -82,7 +82,7 @@ def open_synthetic(
         "duration_s": float(duration_s),
         "seed": seed,
     }
-    place = Path(root).absolute() if root is not None else cache_folder() / f"synthetic-{digest(wanted)}"
+    place = Path(root).resolve() if root is not None else cache_folder() / f"synthetic-{digest(wanted)}"
     if not place.exists():
         make_folder(place.parent)
         with plain_os_errors("write", place), FileLock(place.with_name(place.name + ".lock")):

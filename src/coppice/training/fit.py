@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from coppice.core.errors import CoppiceError
 from coppice.core.files import make_folder
-from coppice.core.progress import progress_bar
+from coppice.core.progress import progress_bar, say
 from coppice.core.seeds import seed_global
 from coppice.training.allocator import keep_freed_memory
 from coppice.training.batches import ordered_batches, shuffled_batches
@@ -139,6 +139,7 @@ def fit(
         if not len(targets):
             raise CoppiceError(f"there are no {side} clips; check the split.")
     precision = choose_precision(settings.precision)
+    say(f"{description} in {precision.name}: {precision.reason}")
     keep_freed_memory()
     module = _Fitting(copy.deepcopy(network).float().train(), settings)
     module.to(memory_format=training_layout(network))
