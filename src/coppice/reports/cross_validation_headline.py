@@ -7,7 +7,6 @@ from coppice.reports.stage_table import Cell, Row, Table
 from coppice.reports.wording import (
     UNKNOWN,
     bytes_or_dash,
-    count_or_dash,
     less_text,
     number_interval_text,
     number_or_dash,
@@ -148,7 +147,7 @@ def _cells(stage: MeanStage) -> tuple[Cell, ...]:
     def count(value: Spread | None, *, write: str) -> Cell:
         if value is None:
             return Cell(UNKNOWN)
-        text = {"whole": whole_or_dash, "count": count_or_dash, "bytes": bytes_or_dash, "kib": _kib}[write]
+        text = {"whole": whole_or_dash, "bytes": bytes_or_dash, "kib": _kib}[write]
         same = value.min is None or value.max is None or value.min == value.max
         return Cell(text(value.mean), "" if same else f"{text(value.min)} to {text(value.max)}")
 
@@ -165,7 +164,7 @@ def _cells(stage: MeanStage) -> tuple[Cell, ...]:
         signed(stage.log_loss_change),
         count(stage.params_total, write="whole"),
         count(stage.params_bn_folded, write="whole"),
-        count(stage.macs, write="count"),
+        count(stage.macs, write="whole"),
         count(stage.size_bytes_float32, write="bytes"),
         count(stage.size_bytes_float16, write="bytes"),
         count(stage.size_bytes_folded_float16, write="kib"),

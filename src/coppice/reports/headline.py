@@ -189,7 +189,7 @@ def _speed_remarks(run: RunRecord, before: StageRecord, after: StageRecord) -> l
     if speed.speed_up < 1:
         text += " It has become slower: fewer MACs are not more speed on this engine."
     elif speed.ratio < 1:
-        text += f" Only {100 * speed.speed_up / speed.mac_reduction:.0f} % of the MAC reduction arrives as speed."
+        text += f" Speed-up ÷ MAC reduction is {speed.ratio:.2f}: this engine does not follow the MACs."
     return [text]
 
 
@@ -212,7 +212,7 @@ class RealisedSpeed:
 
     @property
     def ratio(self) -> float:
-        """How much of the MAC reduction arrives as speed: 1 is all of it."""
+        """Speed-up divided by MAC reduction: 1 where the time follows the MACs."""
         return self.speed_up / self.mac_reduction
 
 

@@ -156,9 +156,9 @@ def less_text(before: float, after: float) -> str:
     Examples
     --------
     >>> less_text(46_246, 24_056), less_text(100, 100), less_text(100, 110)
-    ('48 % fewer', 'as many', '10 % more')
+    ('48.0 % fewer', 'as many', '10.0 % more')
     """
-    change = round(100 * (before - after) / before) if before else 0
+    change = round(100 * (before - after) / before, 1) if before else 0.0
     if change == 0:
         return "as many"
-    return f"{change} % fewer" if change > 0 else f"{-change} % more"
+    return f"{change:.1f} % fewer" if change > 0 else f"{-change:.1f} % more"
