@@ -7,10 +7,10 @@ from torch import nn
 def training_layout(network: nn.Module) -> torch.memory_format:
     """Choose channels_last where its kernels are fast, else the contiguous layout.
 
-    channels_last saves a fifth of a step on the unpruned DCASE baseline. With widths that do not fill the vector
-    registers (below 16, or not a multiple of 8), which is what pruning leaves, its batch normalisation is many times
-    slower backwards, and the contiguous layout takes half the time (``benchmarks/bench_training.py``). The choice
-    depends on the shapes alone, so that a resumed run makes it again.
+    With widths that do not fill the vector registers (below 16, or not a multiple of 8), which is what pruning leaves,
+    batch normalisation is many times slower backwards in channels_last, and the contiguous layout wins;
+    ``benchmarks/bench_training.py`` measures by how much. The choice depends on the shapes alone, so that a resumed run
+    makes it again.
 
     Examples
     --------
