@@ -2,6 +2,7 @@
 
 from coppice.criteria import (
     cosine_similarity,
+    cosine_similarity_2022,
     geometric_mean_deviation,
     geometric_median,
     l1,
@@ -13,6 +14,7 @@ from coppice.criteria.registry import criterion, criterion_names, rank
 __all__ = [
     "Ranking",
     "cosine_similarity",
+    "cosine_similarity_2022",
     "criterion",
     "criterion_names",
     "geometric_mean_deviation",

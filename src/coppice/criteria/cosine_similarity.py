@@ -4,6 +4,8 @@ Singh and Plumbley, "A Passive Similarity based CNN Filter Pruning for Efficient
 Classification", Interspeech 2022, arXiv 2203.15751.
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -120,10 +122,23 @@ def nearest_neighbours(distances: Float[Tensor, "filters filters"]) -> Int64[Ten
     return others.min(dim=1).indices  # the first of several minima
 
 
-def redundant_filters(distances: Float[Tensor, "filters filters"]) -> list[int]:
+def stable_order(values: Sequence[float]) -> list[int]:
+    """Return the indices that sort values; of equal ones the lower index comes first.
+
+    Examples
+    --------
+    >>> stable_order([2.0, 1.0, 1.0])
+    [1, 2, 0]
+    """
+    return sorted(range(len(values)), key=values.__getitem__)
+
+
+def redundant_filters(
+    distances: Float[Tensor, "filters filters"], *, visit: Callable[[Sequence[float]], list[int]] = stable_order
+) -> list[int]:
     """Return the filters that one greedy pass marks redundant, in the order in which it marks them.
 
-    Filters are visited from the most similar to the least (ties: lower index first). A visited filter that is
+    Filters are visited from the most similar to the least. A visited filter that is
     not marked becomes important and marks its nearest neighbour; a marked one is passed over. What was
     important before it was marked stays.
 
@@ -131,6 +146,9 @@ def redundant_filters(distances: Float[Tensor, "filters filters"]) -> list[int]:
     ----------
     distances : Tensor [shape=(filters, filters)]
         From :func:`cosine_distances`; two filters or more.
+    visit : callable
+        Sorts: distances to the nearest other filter in, indices out. Decides which of two mutual nearest
+        neighbours, whose distances are equal, survives.
 
     Examples
     --------
@@ -140,7 +158,7 @@ def redundant_filters(distances: Float[Tensor, "filters filters"]) -> list[int]:
     nearest, neighbours = nearest_distances(distances), nearest_neighbours(distances).tolist()
     important: set[int] = set()
     marked: dict[int, None] = {}
-    for index in torch.argsort(nearest, stable=True).tolist():
+    for index in visit(nearest.tolist()):
         if index not in marked:
             important.add(index)
             marked.setdefault(neighbours[index])
@@ -170,19 +188,35 @@ def cosine_similarity(weight: Float[Tensor, "filters channels *kernel"]) -> Rank
     >>> ranking.keep, ranking.order
     ((0, 2), (1, 2, 0))
     """
+    return rank_by_similarity(weight, name="cosine_similarity", visit=stable_order)
+
+
+def rank_by_similarity(
+    weight: Float[Tensor, "filters channels *kernel"], *, name: str, visit: Callable[[Sequence[float]], list[int]]
+) -> Ranking:
+    """Return the ranking of :func:`cosine_similarity` under the given name and tie rule.
+
+    Parameters
+    ----------
+    weight : Tensor [shape=(filters, channels, *kernel)]
+    name : str
+        Of the criterion.
+    visit : callable
+        See :func:`redundant_filters`.
+    """
     distances = cosine_distances(prototypes(weight))
     filters = len(distances)
     if filters == 1:
-        return Ranking("cosine_similarity", order=(0,), scores=(FARTHEST,), keep=(0,))
+        return Ranking(name, order=(0,), scores=(FARTHEST,), keep=(0,))
     scores = tuple(nearest_distances(distances).tolist())
     left = torch.arange(filters)
     order: list[int] = []
     keep: tuple[int, ...] | None = None
     while len(left) > 1:
-        gone = redundant_filters(distances)
+        gone = redundant_filters(distances, visit=visit)
         order += left[gone].tolist()
         stays = torch.ones(len(left), dtype=torch.bool)
         stays[gone] = False
         left, distances = left[stays], distances[stays][:, stays]
         keep = keep or tuple(left.tolist())
-    return Ranking("cosine_similarity", (*order, *left.tolist()), scores, keep)
+    return Ranking(name, (*order, *left.tolist()), scores, keep)
