@@ -32,7 +32,7 @@ def test_the_filterbank_equals_librosa(rate, n_fft, n_mels, low, high, scale, no
     assert np.abs(ours - theirs).max() <= 1e-12
 
 
-@pytest.mark.parametrize("scale", ["slaney", "htk"])
+@pytest.mark.parametrize("scale", ["slaney", "htk", "kaldi"])
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(hz=st.floats(0, 96000))
 def test_mels_go_there_and_back(scale, hz):
@@ -55,6 +55,13 @@ def test_an_unknown_scale_or_norm_is_refused():
 @pytest.mark.parametrize("length", [2, 7, 1764, 2048])
 def test_windows_equal_librosa(name, length):
     assert np.abs(window(name, length) - librosa.filters.get_window(name, length, fftbins=True)).max() <= 1e-12
+
+
+@pytest.mark.parametrize("name", ["hamming", "hann"])
+@pytest.mark.parametrize("length", [3, 800, 801])
+def test_symmetric_windows_equal_librosa(name, length):
+    ours = window(name, length, periodic=False)
+    assert np.abs(ours - librosa.filters.get_window(name, length, fftbins=False)).max() <= 1e-12
 
 
 def test_an_unknown_window_is_refused():

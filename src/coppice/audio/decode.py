@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 from jaxtyping import Float32
 
 from coppice.audio.containers import missing_part, streamed_wav
+from coppice.audio.resample import resample
 from coppice.core.errors import CoppiceError
 from coppice.core.files import plain_os_errors
 
@@ -83,7 +83,12 @@ def probe(path: str | Path) -> AudioInfo:
 
 
 def decode(
-    path: str | Path, *, sample_rate: int, start_s: float = 0.0, duration_s: float | None = None
+    path: str | Path,
+    *,
+    sample_rate: int,
+    resampler: str = "soxr_hq",
+    start_s: float = 0.0,
+    duration_s: float | None = None,
 ) -> Float32[np.ndarray, "samples"]:
     """Decode a stretch of a sound file to mono at the wanted rate.
 
@@ -92,7 +97,9 @@ def decode(
     path : str or Path
         WAV (16, 24, 32 bit, float), FLAC, OGG or MP3, any rate, any number of channels.
     sample_rate : int
-        Wanted rate in Hz; another one is resampled (soxr, quality HQ).
+        Wanted rate in Hz; another one is resampled.
+    resampler : {"soxr_hq", "sinc_hann"}
+        How (see :func:`coppice.audio.resample.resample`).
     start_s : float >= 0
         Where the stretch begins, in seconds.
     duration_s : float or None
@@ -107,7 +114,7 @@ def decode(
     ------
     CoppiceError
         If :func:`probe` refuses the file, the stretch is outside, fewer samples come out than the header
-        promises, a sample is NaN or infinite, or every sample is 0.
+        promises, a sample is NaN or infinite, every sample is 0, or the resampler is unknown.
 
     Examples
     --------
@@ -136,9 +143,7 @@ def decode(
         raise CoppiceError(f"{path} holds {bad} samples that are NaN or infinite; write it again.")
     if not waveform.any():
         raise CoppiceError(f"{path} is silent: every sample{_stretch_text(start_s, duration_s)} is 0.")
-    if info.sample_rate != sample_rate:
-        waveform = soxr.resample(waveform, info.sample_rate, sample_rate, quality="HQ")
-    return waveform
+    return resample(waveform, from_hz=info.sample_rate, to_hz=sample_rate, resampler=resampler)
 
 
 def _stretch_text(start_s: float, duration_s: float | None) -> str:

@@ -7,7 +7,7 @@ from jaxtyping import Float64
 
 from coppice.core.errors import CoppiceError, did_you_mean
 
-SCALES = ("slaney", "htk")
+SCALES = ("slaney", "htk", "kaldi")
 
 # Slaney, "Auditory Toolbox", Interval Research TR 1998-010: linear below 1 kHz, logarithmic above.
 _SLANEY_HZ_PER_MEL = 200.0 / 3
@@ -28,8 +28,9 @@ def hz_to_mel(frequencies_hz: Float64[np.ndarray, "*n"] | float, *, scale: str) 
     ----------
     frequencies_hz : float or ndarray, >= 0
         In Hz.
-    scale : {"slaney", "htk"}
-        Slaney's Auditory Toolbox (1998), or ``2595 log10(1 + f / 700)`` of the HTK book (section 5.6).
+    scale : {"slaney", "htk", "kaldi"}
+        Slaney's Auditory Toolbox (1998); ``2595 log10(1 + f / 700)`` of the HTK book (section 5.6);
+        ``1127 ln(1 + f / 700)`` of Kaldi (``feat/mel-computations.h``).
 
     Returns
     -------
@@ -50,6 +51,8 @@ def hz_to_mel(frequencies_hz: Float64[np.ndarray, "*n"] | float, *, scale: str) 
     hz = np.asarray(frequencies_hz, dtype=np.float64)
     if scale == "htk":
         return np.asarray(2595.0 * np.log10(1.0 + hz / 700.0))
+    if scale == "kaldi":
+        return np.asarray(1127.0 * np.log(1.0 + hz / 700.0))
     above = _SLANEY_BREAK_MEL + np.log(np.maximum(hz, _SLANEY_BREAK_HZ) / _SLANEY_BREAK_HZ) / _SLANEY_LOG_STEP
     return np.where(hz >= _SLANEY_BREAK_HZ, above, hz / _SLANEY_HZ_PER_MEL)
 
@@ -66,6 +69,8 @@ def mel_to_hz(mels: Float64[np.ndarray, "*n"] | float, *, scale: str) -> Float64
     mel = np.asarray(mels, dtype=np.float64)
     if scale == "htk":
         return np.asarray(700.0 * (10.0 ** (mel / 2595.0) - 1.0))
+    if scale == "kaldi":
+        return np.asarray(700.0 * (np.exp(mel / 1127.0) - 1.0))
     above = _SLANEY_BREAK_HZ * np.exp(_SLANEY_LOG_STEP * (np.maximum(mel, _SLANEY_BREAK_MEL) - _SLANEY_BREAK_MEL))
     return np.where(mel >= _SLANEY_BREAK_MEL, above, mel * _SLANEY_HZ_PER_MEL)
 
@@ -93,20 +98,23 @@ def mel_filterbank(
         Bands.
     fmin_hz, fmax_hz : float
         Lower edge of the first and upper edge of the last band.
-    scale : {"slaney", "htk"}
-        See :func:`hz_to_mel`.
+    scale : {"slaney", "htk", "kaldi"}
+        See :func:`hz_to_mel`. The sides of the triangles are straight over Hz, for ``"kaldi"`` over mels (Kaldi,
+        ``feat/mel-computations.cc``).
     norm : {"slaney", None}
-        ``"slaney"``: every triangle has area 1 (in Hz); None: every triangle has height 1.
+        ``"slaney"``: every triangle has area 1 (in Hz); None: every triangle has height 1, the only choice for
+        ``"kaldi"``.
 
     Returns
     -------
     ndarray of float64, shape (n_mels, n_fft // 2 + 1)
-        Read-only weights >= 0. Equal to ``librosa.filters.mel(..., dtype=float64)`` to 1e-12.
+        Read-only weights >= 0. Equal to ``librosa.filters.mel(..., dtype=float64)`` to 1e-12 for ``"slaney"`` and
+        ``"htk"``.
 
     Raises
     ------
     CoppiceError
-        If a name is unknown or a band is so narrow that no FFT bin falls into it.
+        If a name is unknown, ``"kaldi"`` is to be normalised, or a band is so narrow that no FFT bin falls into it.
 
     Examples
     --------
@@ -115,11 +123,15 @@ def mel_filterbank(
     """
     if norm not in ("slaney", None):
         raise CoppiceError(f"mel_norm is {norm!r}; give 'slaney' or none.")
+    if scale == "kaldi" and norm is not None:
+        raise CoppiceError(f"mel_norm is {norm!r}, which the mel_scale 'kaldi' does not have; set mel_norm to none.")
     low, high = float(hz_to_mel(fmin_hz, scale=scale)), float(hz_to_mel(fmax_hz, scale=scale))
-    edges_hz = mel_to_hz(np.linspace(low, high, n_mels + 2), scale=scale)
+    edges_mel = np.linspace(low, high, n_mels + 2)
+    edges_hz = mel_to_hz(edges_mel, scale=scale)
     bins_hz = np.fft.rfftfreq(n_fft, 1.0 / sample_rate)
-    slopes = edges_hz[:, None] - bins_hz[None, :]
-    widths = np.diff(edges_hz)[:, None]
+    edges, bins = (edges_mel, hz_to_mel(bins_hz, scale=scale)) if scale == "kaldi" else (edges_hz, bins_hz)
+    slopes = edges[:, None] - bins[None, :]
+    widths = np.diff(edges)[:, None]
     weights = np.maximum(0.0, np.minimum(-slopes[:-2] / widths[:-1], slopes[2:] / widths[1:]))
     empty = np.flatnonzero(weights.max(axis=1) == 0)
     if empty.size:

@@ -208,6 +208,7 @@ def _features(clip: dict[Any, Any], front_end: FrontEnd) -> tuple[np.ndarray, st
     waveform = decode(
         clip["file"],
         sample_rate=front_end.sample_rate,
+        resampler=front_end.resampler,
         start_s=clip["start_s"],
         duration_s=needed_s if needed_s > 0 else None,
     )
