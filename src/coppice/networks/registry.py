@@ -62,9 +62,9 @@ def build_network(name: str, **config: Any) -> nn.Module:
     --------
     >>> build_network("dcase2021", bands=40, frames=500, classes=10).config()["widths"]
     [16, 16, 32]
-    >>> build_network("dcase2012")
+    >>> build_network("dcase21")
     Traceback (most recent call last):
-    coppice.core.errors.CoppiceError: there is no network 'dcase2012'. Did you mean 'dcase2021'?
+    coppice.core.errors.CoppiceError: there is no network 'dcase21'. Did you mean 'dcase2021'?
     """
     _load_all()
     if name not in _NETWORKS:
@@ -96,4 +96,15 @@ def network_identity(module: nn.Module) -> Mapping[str, Any]:
 
 def _load_all() -> None:
     # The architectures register themselves when imported; importing them here keeps `import coppice` quick.
-    from coppice.networks import dcase2021  # noqa: F401
+    from coppice.networks import (  # noqa: F401
+        chain,
+        cnn6,
+        cnn10,
+        cnn14,
+        cp_mobile,
+        dcase2021,
+        dcase2022,
+        soundnet,
+        surrey2022,
+        vggish_net,
+    )

@@ -1,0 +1,1 @@
+"""Several networks into one decision."""
