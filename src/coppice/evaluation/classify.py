@@ -14,7 +14,7 @@ from coppice.networks.classifier import Classifier
 
 @dataclass(frozen=True)
 class Classification:
-    """What a classifier hfront_end in a file.
+    """What a classifier hears in a file.
 
     Attributes
     ----------
@@ -60,8 +60,8 @@ def classify(classifier: Classifier, file: str | Path) -> Classification:
         If the file cannot be read, is silent, or holds values that are not numbers, or if the network's output is
         not a number.
     """
-    front_end = classifier.front_end
-    waveform = torch.from_numpy(decode(file, sample_rate=front_end.sample_rate))
+    front_end = classifier.known_front_end()
+    waveform = torch.from_numpy(decode(file, sample_rate=front_end.sample_rate, resampler=front_end.resampler))
     samples = front_end.samples
     if len(waveform) <= samples:
         windows = [torch.from_numpy(fit_length(waveform.numpy(), samples=samples, pad=front_end.pad))]

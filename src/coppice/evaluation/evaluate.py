@@ -50,6 +50,11 @@ def evaluate(
         raise CoppiceError("there are no clips to evaluate on.")
     if len(clips) != len(log_mel):
         raise CoppiceError(f"{len(clips)} clips do not go with {len(log_mel)} log-mels; give one for each clip.")
+    if classifier.score != "softmax":
+        raise CoppiceError(
+            "this classifier tags: each class has a posterior of its own, and accuracy and log-loss need one class "
+            "per clip; fine-tune it on labelled clips, or use classify."
+        )
     unknown = sorted(set(clips["label"]) - set(classifier.labels))
     if unknown:
         raise CoppiceError(

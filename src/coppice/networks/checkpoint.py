@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from coppice.audio.front_end import FrontEnd
 from coppice.core.errors import CoppiceError
 from coppice.core.files import plain_os_errors, whole_file
-from coppice.networks.classifier import Classifier
+from coppice.networks.classifier import SCORES, Classifier
 from coppice.networks.registry import build_network, network_identity
 from coppice.networks.shapes import grouped_layers, take_shapes_
 
@@ -60,7 +60,8 @@ def serialise(classifier: Classifier) -> bytes:
         raise CoppiceError(f"parameters cannot be stored as {classifier.stored_as!r}; use float32 or float16.")
     _check_fit(classifier.network, classifier.front_end, classifier.labels)
     dtype = _STORED[classifier.stored_as]
-    tensors: dict[str, Tensor] = {"band_mean": classifier.band_mean, "band_std": classifier.band_std}
+    bands = {"band_mean": classifier.band_mean, "band_std": classifier.band_std}
+    tensors: dict[str, Tensor] = {name: tensor for name, tensor in bands.items() if tensor is not None}
     for name, tensor in classifier.network.state_dict().items():
         stored = tensor.detach().to("cpu")
         if stored.is_floating_point():
@@ -75,9 +76,9 @@ def serialise(classifier: Classifier) -> bytes:
         "version": VERSION,
         "network": dict(network_identity(classifier.network)),
         "groups": grouped_layers(classifier.network),
-        "front_end": classifier.front_end.to_dict(),
+        "front_end": classifier.front_end.to_dict() if classifier.front_end is not None else None,
         "labels": list(classifier.labels),
-        "score": "softmax",
+        "score": classifier.score,
         "stored_as": classifier.stored_as,
         "lineage": list(classifier.lineage),
         "metrics": classifier.metrics,
@@ -112,9 +113,9 @@ def load(path: str | Path, *, network: Callable[[], nn.Module] | None = None) ->
     path = Path(path)
     tensors, header = _read(path)
     try:
-        front_end = FrontEnd.from_dict(header["front_end"])
+        front_end = None if header["front_end"] is None else FrontEnd.from_dict(header["front_end"])
         _check_entries(header)
-        _check_bands(tensors, front_end.n_mels)
+        _check_bands(tensors, front_end)
         state = {
             name.removeprefix("network."): tensor.float() if tensor.is_floating_point() else tensor
             for name, tensor in tensors.items()
@@ -127,11 +128,12 @@ def load(path: str | Path, *, network: Callable[[], nn.Module] | None = None) ->
             network=module.eval(),
             front_end=front_end,
             labels=tuple(header["labels"]),
-            band_mean=tensors["band_mean"].float(),
-            band_std=tensors["band_std"].float(),
+            band_mean=tensors["band_mean"].float() if "band_mean" in tensors else None,
+            band_std=tensors["band_std"].float() if "band_std" in tensors else None,
             lineage=tuple(header["lineage"]),
             metrics=header["metrics"],
             stored_as=header["stored_as"],
+            score=header["score"],
         )
     except CoppiceError as error:
         raise CoppiceError(f"cannot load {path}: {error}") from error
@@ -220,9 +222,17 @@ def _check_entries(header: Mapping[str, Any]) -> None:
         raise CoppiceError(f"its metrics are {str(header['metrics'])[:60]!r}, not a table.")
     if header["stored_as"] not in _STORED:
         raise CoppiceError(f"it says that its parameters are stored as {header['stored_as']!r}.")
+    if header["score"] not in SCORES:
+        raise CoppiceError(f"it says that its logits become scores by {header['score']!r}.")
 
 
-def _check_bands(tensors: Mapping[str, Tensor], bands: int) -> None:
+def _check_bands(tensors: Mapping[str, Tensor], front_end: FrontEnd | None) -> None:
+    given = tensors.keys() & {"band_mean", "band_std"}
+    if not given:
+        return
+    if front_end is None or len(given) == 1:
+        raise CoppiceError("a normalisation needs band_mean, band_std and a front end; it has only a part of them.")
+    bands = front_end.n_mels
     for name in ("band_mean", "band_std"):
         if tensors[name].shape != (bands,) or not torch.isfinite(tensors[name]).all():
             raise CoppiceError(f"its {name} is not one number for each of {bands} bands.")
@@ -230,9 +240,12 @@ def _check_bands(tensors: Mapping[str, Tensor], bands: int) -> None:
         raise CoppiceError("its band_std is not above 0 in every band.")
 
 
-def _check_fit(network: nn.Module, front_end: FrontEnd, labels: Sequence[str]) -> None:
+def _check_fit(network: nn.Module, front_end: FrontEnd | None, labels: Sequence[str]) -> None:
     """Refuse a known architecture of other sizes than its front end and labels."""
     config = network_identity(network).get("config", {})
-    for key, size in (("classes", len(labels)), ("bands", front_end.n_mels), ("frames", front_end.frames)):
+    sizes = {"classes": len(labels)}
+    if front_end is not None:
+        sizes |= {"bands": front_end.n_mels, "frames": front_end.frames}
+    for key, size in sizes.items():
         if config.get(key, size) != size:
             raise CoppiceError(f"the network is built for {config[key]} {key} but front end and labels give {size}.")

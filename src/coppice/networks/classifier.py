@@ -11,6 +11,8 @@ from coppice.audio.front_end import FrontEnd
 from coppice.core.errors import CoppiceError
 from coppice.core.modes import eval_mode
 
+SCORES = ("softmax", "sigmoid")
+
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
@@ -20,33 +22,59 @@ class Classifier:
     ----------
     network : nn.Module
         Takes normalised log-mel of shape (clips, 1, mels, frames), returns logits (clips, classes).
-    front_end : FrontEnd
-        How a waveform becomes log-mel.
+    front_end : FrontEnd or None
+        How a waveform becomes log-mel; None for an imported network whose file does not say.
     labels : tuple of str
         The classes, in the order of the logits.
-    band_mean, band_std : Tensor [shape=(mels,)]
-        Per-band normalisation, in nats, measured on the training clips.
+    band_mean, band_std : Tensor [shape=(mels,)] or None
+        Per-band normalisation, in the front end's unit, measured on the training clips; None for an imported
+        network whose file does not hold it.
     lineage : tuple of dict
         What was done to get here, oldest first: trained, pruned (with the plan), fine-tuned, quantized.
     metrics : dict
         What was measured last, with its conventions.
     stored_as : {"float32", "float16"}
         Number format of the parameters in the file. Arithmetic is always float32.
+    score : {"softmax", "sigmoid"}
+        How logits become posteriors: one class of several, or each class for itself (tagging).
     """
 
     network: nn.Module
-    front_end: FrontEnd
+    front_end: FrontEnd | None
     labels: tuple[str, ...]
-    band_mean: Float[Tensor, " mels"]
-    band_std: Float[Tensor, " mels"]
+    band_mean: Float[Tensor, " mels"] | None
+    band_std: Float[Tensor, " mels"] | None
     lineage: tuple[dict[str, Any], ...] = ()
     metrics: dict[str, Any] = field(default_factory=dict)
     stored_as: str = "float32"
+    score: str = "softmax"
 
     @property
-    def input_shape(self) -> tuple[int, int, int, int]:
-        """Shape of the network's input for one clip: (1, 1, mels, frames)."""
-        return (1, 1, self.front_end.n_mels, self.front_end.frames)
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of the network's input for one clip: (1, 1, mels, frames), or what an imported network takes."""
+        if self.front_end is not None:
+            return (1, 1, *self.front_end.shape)
+        shape = getattr(self.network, "input_shape", None)
+        if shape is None:
+            raise CoppiceError(
+                f"the shape of {type(self.network).__name__}'s input is not known without a front end; give one."
+            )
+        return (1, *shape)
+
+    def known_front_end(self) -> FrontEnd:
+        """Return the front end.
+
+        Raises
+        ------
+        CoppiceError
+            If the network was imported from a file that does not name one.
+        """
+        if self.front_end is None:
+            raise CoppiceError(
+                "this classifier has no front end, because the file that it was imported from names none; load it "
+                'with one: coppice.load(path, front_end="dcase2021").'
+            )
+        return self.front_end
 
     def after(self, network: nn.Module, *, stored_as: str = "float32", **done: Any) -> Self:
         """Return this classifier with another network, and one more entry in its lineage.
@@ -64,7 +92,18 @@ class Classifier:
         return replace(self, network=network, lineage=lineage, metrics={}, stored_as=stored_as)
 
     def normalise(self, log_mel: Float[Tensor, "clips mels frames"]) -> Float[Tensor, "clips 1 mels frames"]:
-        """Subtract each band's mean and divide by its standard deviation."""
+        """Subtract each band's mean and divide by its standard deviation.
+
+        Raises
+        ------
+        CoppiceError
+            If the network was imported from a file that does not hold them.
+        """
+        if self.band_mean is None or self.band_std is None:
+            raise CoppiceError(
+                "this classifier's normalisation is not known, because the file that it was imported from does not "
+                "hold it; fine-tune it, which measures the bands of the training clips."
+            )
         return ((log_mel - self.band_mean[:, None]) / self.band_std[:, None]).unsqueeze(1)
 
     @torch.inference_mode()
@@ -98,8 +137,9 @@ class Classifier:
     def posteriors(
         self, log_mel: Float[Tensor, "clips mels frames"], *, batch_size: int = 64
     ) -> Float[Tensor, "clips classes"]:
-        """Return float64 class probabilities (softmax of :meth:`logits`)."""
-        return self.logits(log_mel, batch_size=batch_size).double().softmax(dim=1)
+        """Return float64 class probabilities: softmax or sigmoid of :meth:`logits`, as ``score`` says."""
+        logits = self.logits(log_mel, batch_size=batch_size).double()
+        return logits.sigmoid() if self.score == "sigmoid" else logits.softmax(dim=1)
 
 
 def as_network(

@@ -1,6 +1,6 @@
 """The verbs ``train`` and ``finetune``: from prepared clips to a classifier."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def train(
     """
     settings = settings or TrainingSettings()
     bands, frames = data.front_end.shape
-    norm = data.normalization()
+    mean, std = _measured_bands(data)
     seed_global(settings.seed, "weights")
     classifier = Classifier(
         network=build_network(
@@ -65,8 +65,8 @@ def train(
         ),
         front_end=data.front_end,
         labels=data.dataset.labels,
-        band_mean=torch.from_numpy(norm.mean).float(),
-        band_std=torch.from_numpy(norm.std).float(),
+        band_mean=mean,
+        band_std=std,
     )
     return _fit(classifier, data, settings, fraction=1.0, folder=folder, what="train")
 
@@ -86,7 +86,8 @@ def finetune(
     classifier : Classifier
         Usually pruned; left as it is.
     data : Prepared
-        With the front end and labels of the classifier.
+        With the front end and labels of the classifier. An imported classifier without a front end takes that of the
+        data if the shapes agree; one without normalisation measures the bands of the training clips.
     settings : TrainingSettings, optional
         How to fit.
     fraction : float in (0, 1]
@@ -104,17 +105,29 @@ def finetune(
     CoppiceError
         If data and classifier do not go together, or training diverges.
     """
+    if classifier.front_end is None and tuple(classifier.input_shape[1:]) == (1, *data.front_end.shape):
+        classifier = replace(classifier, front_end=data.front_end)
     if data.front_end != classifier.front_end:
         raise CoppiceError(
             "the data was prepared with another front end than the classifier's; prepare it with "
             "front_end=classifier.front_end."
         )
+    if classifier.score != "softmax":
+        raise CoppiceError("this classifier tags (sigmoid scores); fine-tuning needs one class per clip (softmax).")
     if data.dataset.labels != classifier.labels:
         raise CoppiceError(
             f"the data's labels ({', '.join(data.dataset.labels)}) are not the classifier's "
             f"({', '.join(classifier.labels)})."
         )
+    if classifier.band_mean is None:
+        mean, std = _measured_bands(data)
+        classifier = replace(classifier, band_mean=mean, band_std=std)
     return _fit(classifier, data, settings or TrainingSettings(), fraction=fraction, folder=folder, what="finetune")
+
+
+def _measured_bands(data: Prepared) -> tuple[Float[Tensor, " mels"], Float[Tensor, " mels"]]:
+    norm = data.normalization()
+    return torch.from_numpy(norm.mean).float(), torch.from_numpy(norm.std).float()
 
 
 def _fit(

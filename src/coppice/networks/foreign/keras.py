@@ -1,0 +1,59 @@
+"""Keras models saved whole as ``.h5`` (Keras 1 to 3), without Keras."""
+
+from pathlib import Path
+
+from coppice.core.errors import CoppiceError
+from coppice.core.files import plain_os_errors
+from coppice.networks.foreign.chain_builder import ChainBuilder
+from coppice.networks.foreign.imported import Imported
+from coppice.networks.foreign.keras_config import KerasLayer, read_config
+from coppice.networks.foreign.keras_file import read_file
+from coppice.networks.foreign.keras_layers import convert
+
+
+def read_keras(path: Path) -> Imported:
+    """Import a Keras model of one layer after another from an ``.h5`` file.
+
+    Layers are found by the file's own lists (``layer_names``, ``weight_names``), never by the order of its keys;
+    a final softmax or sigmoid is dropped and named as the score; dense rows behind a flatten change places, because
+    Keras flattens (height, width, channels).
+
+    Parameters
+    ----------
+    path : Path
+        Written by ``model.save("name.h5")``.
+
+    Returns
+    -------
+    Imported
+        Its network is a :class:`~coppice.networks.chain.Chain`.
+
+    Raises
+    ------
+    CoppiceError
+        If the file is damaged, is not a whole Keras model, or holds a layer that is not supported (named).
+    """
+    with plain_os_errors("read the model", path), path.open("rb") as handle:
+        if handle.read(4) == b"PK\x03\x04":
+            raise CoppiceError(
+                f"{path} is a zip archive, as Keras 3 writes for .keras; save the model once more as one HDF5 file: "
+                'model.save("name.h5").'
+            )
+    file = read_file(path)
+    keras = 3 if file.version.startswith("3") else 2
+    input_shape, layers = read_config(file.config, str(path), keras=keras)
+    builder = ChainBuilder(str(path), input_shape)
+    for layer in layers:
+        if layer.name not in file.weights:
+            raise layer.refused("the file's list of layers with weights does not name it")
+        weights = file.weights[layer.name]
+        convert(KerasLayer(layer.kind, layer.name, layer.config, weights, keras, str(path)), builder)
+    network, score = builder.finish()
+    return Imported(
+        network=network,
+        format="keras-h5",
+        score=score,
+        stored_bytes=file.stored_bytes,
+        layer_names=builder.layer_names,
+        notes=tuple(builder.notes),
+    )
