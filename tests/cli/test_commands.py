@@ -109,7 +109,7 @@ def test_a_damaged_checkpoint_is_refused_by_every_command(coppice, half, sounds,
     argv = [sounds / "dog" / "0.wav", "--model", model] if command == "classify" else [model, *rest]
     said = coppice(command, *argv).sentence
     assert str(model) in said
-    expected = {"missing": "no such file or folder", "folder": "it is a folder; give a file"}
+    expected = {"empty": "is empty", "missing": "no such file or folder", "folder": "it is a folder; give a file"}
     assert expected.get(kind, "is not a whole checkpoint") in said
     assert not (tmp_path / "out").exists()
 
@@ -181,7 +181,7 @@ def test_options_that_cannot_be_are_refused_before_anything_is_written(
         (["train", "--widths", "4,8"], "three"),
         (["train", "--dense", "0"], "cannot have 0 units in dense"),
         (["train", "--duration", "-1"], "duration_s is -1"),
-        (["train", "--preset", "dcase2020"], "Did you mean 'dcase2021'?"),
+        (["train", "--preset", "dcase21"], "Did you mean 'dcase2021'?"),
         (["train", "--epochs", "0"], "epochs is 0; give a whole number from 1 upwards."),
         (["train", "--patience", "0"], "patience is 0; give a whole number from 1 upwards."),
         (["train", "--seed", "-3"], "seed is -3; give a whole number from 0 upwards."),

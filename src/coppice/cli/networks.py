@@ -9,8 +9,10 @@ from coppice.cli.output import (
     JsonFlag,
     ModelArgument,
     OutFile,
+    print_counts,
     print_json,
     print_line,
+    print_mac_reduction,
     print_profile,
     print_scores,
     print_table,
@@ -91,7 +93,7 @@ def rank(
 
     Example: `coppice rank checkpoint.safetensors --criterion l1`
     """
-    from coppice.networks.checkpoint import load
+    from coppice.networks.loading import load
     from coppice.pruning.planning import rankings
 
     found = rankings(load(model), criterion, layers=layer, seed=seed)
@@ -122,7 +124,7 @@ def plan(
 
     Example: `coppice plan checkpoint.safetensors --criterion l1 --ratio conv2=0.5 --out plan.json`
     """
-    from coppice.networks.checkpoint import load
+    from coppice.networks.loading import load
     from coppice.pruning.planning import plan as make_plan
 
     counts: Any = numbers(keep, "--keep", "conv2=11") or None
@@ -143,7 +145,8 @@ def prune(
     Example: `coppice prune checkpoint.safetensors plan.json --out pruned.safetensors`
     """
     from coppice.complexity.profile import profile as measure
-    from coppice.networks.checkpoint import load, save
+    from coppice.networks.checkpoint import save
+    from coppice.networks.loading import load
     from coppice.pruning.plan import PruningPlan
     from coppice.pruning.surgery import prune as cut
 
@@ -173,14 +176,14 @@ def finetune(
     Example: `coppice finetune pruned.safetensors --data recordings/ --out runs/mine/finetune`
     """
     from coppice.core.files import file_digest
-    from coppice.networks.checkpoint import load
+    from coppice.networks.loading import load
     from coppice.recipes.record import record
     from coppice.recipes.stages import do_single_stage
     from coppice.training.settings import TrainingSettings
     from coppice.training.train import finetune as train_on
 
     classifier = load(model)
-    prepared = _prepare(data, root, classifier.front_end, test_fold, bad_clips)
+    prepared = _prepare(data, root, classifier.known_front_end(), test_fold, bad_clips)
     settings = TrainingSettings(epochs=epochs, patience=patience, seed=seed)
 
     def work(folder: Path) -> None:
@@ -207,7 +210,8 @@ def quantize(
     Example: `coppice quantize checkpoint.safetensors --to float16 --out small.safetensors`
     """
     from coppice.core.units import bytes_text
-    from coppice.networks.checkpoint import load, save
+    from coppice.networks.checkpoint import save
+    from coppice.networks.loading import load
     from coppice.quantization.float16 import quantize as store_as
 
     path = save(store_as(load(model), to=to), out)
@@ -230,10 +234,10 @@ def evaluate(
     """
     from coppice.evaluation.evaluate import evaluate as score
     from coppice.evaluation.evaluate import write_predictions
-    from coppice.networks.checkpoint import load
+    from coppice.networks.loading import load
 
     classifier = load(model)
-    prepared = _prepare(data, root, classifier.front_end, test_fold, bad_clips)
+    prepared = _prepare(data, root, classifier.known_front_end(), test_fold, bad_clips)
     scores, table = score(classifier, prepared.log_mel(part), prepared.clips(part))
     if predictions is not None:
         write_predictions(table, predictions)
@@ -243,19 +247,53 @@ def evaluate(
     print_scores(part, scores)
 
 
-def profile(model: ModelArgument, json: JsonFlag = False) -> None:
+def profile(
+    model: ModelArgument,
+    convention: Annotated[
+        str | None,
+        typer.Option(
+            help="Count only, as published: keras_total, keras_trainable, bn_folded, macs, macs_with_biases, "
+            "torchinfo, nessi_tflite, nessi_tflite_reshape, layer_only (with --before) or all."
+        ),
+    ] = None,
+    before: Annotated[
+        Path | None, typer.Option(help="The unpruned network: say how many MACs pruning saves, in both ways.")
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
     """Measure parameters, MACs, bytes, memory and latency, each with its convention.
 
-    Example: `coppice profile checkpoint.safetensors`
+    Example: `coppice profile checkpoint.safetensors`, `coppice profile pruned.h5 --convention all`
     """
+    from coppice.complexity.conventions import count as count_as
+    from coppice.complexity.conventions import count_all
+    from coppice.complexity.layer_only import LAYER_ONLY, mac_reduction
     from coppice.complexity.profile import profile as measure
-    from coppice.networks.checkpoint import load
+    from coppice.networks.loading import load
 
-    cost = {**measure(load(model)).to_dict(), "file_bytes": model.stat().st_size}
+    network = load(model)
+    saved = mac_reduction(load(before), network) if before is not None else None
+    if convention is None:
+        cost: dict[str, Any] = {**measure(network).to_dict(), "file_bytes": model.stat().st_size}
+        counts = []
+    else:
+        cost = {}
+        if convention == "all":
+            counts = count_all(network)
+        else:
+            counts = [] if saved and convention == LAYER_ONLY.name else [count_as(network, convention)]
+        cost["counts"] = [one.to_dict() for one in counts]
+    if saved:
+        cost["mac_reduction"] = saved.to_dict()
     if json:
         print_json(cost)
         return
-    print_profile(cost)
+    if convention is None:
+        print_profile(cost)
+    elif counts:
+        print_counts(cost["counts"])
+    if saved:
+        print_mac_reduction(cost["mac_reduction"])
 
 
 def classify(
@@ -270,7 +308,7 @@ def classify(
     from dataclasses import asdict
 
     from coppice.evaluation.classify import classify as hear
-    from coppice.networks.checkpoint import load
+    from coppice.networks.loading import load
 
     classifier = load(model)
     heard = [hear(classifier, file) for file in files]

@@ -87,6 +87,9 @@ def print_profile(cost: Mapping[str, Any]) -> None:
         ["size_bytes_folded_float16", bytes_text(cost["size_bytes_folded_float16"]), "batch normalisation folded"],
         ["peak_activation_bytes", bytes_text(cost["peak_activation_bytes"]), "eager float32, one clip, with input"],
     ]
+    if cost["size_bytes_stored"] is not None:
+        formats = ", ".join(f"{bytes_text(size)} as {name}" for name, size in cost["stored_formats"].items())
+        rows.append(["size_bytes_stored", bytes_text(cost["size_bytes_stored"]), f"in the imported file: {formats}"])
     if cost["latency_ms_p50"] is not None:
         rows.append(["latency_ms_p50", f"{cost['latency_ms_p50']:.2f} ms", "median; eager torch, 1 thread, batch 1"])
         rows.append(["latency_ms_p95", f"{cost['latency_ms_p95']:.2f} ms", "95th percentile"])
@@ -102,3 +105,21 @@ def print_profile(cost: Mapping[str, Any]) -> None:
         for layer in cost["layers"]
     ]
     print_table("layers", ["layer", "kind", "filters", "params", "macs"], layers)
+
+
+def print_counts(counts: Sequence[Mapping[str, Any]]) -> None:
+    """Print counts in published conventions; a dash where one does not count such a thing."""
+    rows = []
+    for count in counts:
+        numbers = ["–" if count[name] is None else f"{count[name]:,}" for name in ("params", "macs", "size_bytes")]
+        rows.append([count["convention"], *numbers])
+    print_table("counts, each in its convention", ["convention", "params", "macs", "size_bytes"], rows)
+    for count in counts:
+        print_line(f"{count['convention']}: {count['counts']} ({count['source']}).")
+
+
+def print_mac_reduction(saved: Mapping[str, Any]) -> None:
+    """Print how many MACs pruning saves, in both ways of counting."""
+    print_line(f"macs: {saved['macs_before']:,} → {saved['macs_after']:,}")
+    print_line(f"really saved: {percent_text(saved['fraction'], 2)}")
+    print_line(f"layer_only: {percent_text(saved['layer_only_fraction'], 2)}; {saved['layer_only_counts']}.")

@@ -12,6 +12,7 @@ from coppice.complexity.latency import measure_latency
 from coppice.complexity.macs import CONVENTION, count_macs
 from coppice.complexity.memory import peak_activation_bytes
 from coppice.complexity.params import count_params
+from coppice.complexity.stored import stored_bytes
 from coppice.networks.classifier import Classifier, as_network
 
 
@@ -41,6 +42,11 @@ class Profile:
         Bytes of the network's tensors (batch normalisation included), read off tensors of that format.
     size_bytes_folded_float16 : int
         The same with batch normalisation folded: the "KB at 16 bit" of the DCASE 2021 reports.
+    size_bytes_stored : int or None
+        Bytes of the weights in the file that this classifier was imported from, at the number formats of that file;
+        None for others, and once the network has changed.
+    stored_formats : dict or None
+        The same, number format -> bytes.
     stored_as : str or None
         Number format of this classifier's checkpoint; None for a bare module.
     peak_activation_bytes : int
@@ -59,6 +65,8 @@ class Profile:
     size_bytes_float32: int
     size_bytes_float16: int
     size_bytes_folded_float16: int
+    size_bytes_stored: int | None
+    stored_formats: dict[str, int] | None
     stored_as: str | None
     peak_activation_bytes: int
     latency_ms_p50: float | None
@@ -111,6 +119,7 @@ def profile(
     """
     network, example = as_network(model, example)
     params, macs = count_params(network, example), count_macs(network, example)
+    stored = stored_bytes(model) if isinstance(model, Classifier) else None
     times = measure_latency({"it": network}, example)["it"] if latency else None
     return Profile(
         params_total=params.total,
@@ -121,6 +130,8 @@ def profile(
         size_bytes_float32=_tensor_bytes(network, torch.float32),
         size_bytes_float16=_tensor_bytes(network, torch.float16),
         size_bytes_folded_float16=_tensor_bytes(fold_batch_norm(network, example), torch.float16),
+        size_bytes_stored=sum(stored.values()) if stored is not None else None,
+        stored_formats=stored,
         stored_as=model.stored_as if isinstance(model, Classifier) else None,
         peak_activation_bytes=peak_activation_bytes(network, example),
         latency_ms_p50=times.latency_ms_p50 if times else None,

@@ -1,0 +1,1 @@
+"""Energy and CO2 of computing, estimated from power and time."""
