@@ -27,14 +27,18 @@ _HOMES = {
     "TrainingSettings": "coppice.training.settings",
     "build_network": "coppice.networks.registry",
     "classify": "coppice.evaluation.classify",
+    "co2": "coppice.energy.co2",
+    "count": "coppice.complexity.conventions",
     "criterion": "coppice.criteria.registry",
     "evaluate": "coppice.evaluation.evaluate",
     "finetune": "coppice.training.train",
     "fold_batch_norm": "coppice.complexity.folding",
     "front_end": "coppice.audio.front_end",
-    "load": "coppice.networks.checkpoint",
+    "front_end_macs": "coppice.complexity.front_end_macs",
+    "load": "coppice.networks.loading",
     "load_recipe": "coppice.recipes.recipe",
     "log_mel": "coppice.audio.log_mel",
+    "mac_reduction": "coppice.complexity.layer_only",
     "mask": "coppice.pruning.masking",
     "network": "coppice.networks.registry",
     "open_dataset": "coppice.datasets.sources",
@@ -56,16 +60,21 @@ __all__ = [*sorted(_HOMES), "__version__"]
 if TYPE_CHECKING:
     from coppice.audio.front_end import FrontEnd, front_end
     from coppice.audio.log_mel import log_mel
+    from coppice.complexity.conventions import count
     from coppice.complexity.folding import fold_batch_norm
+    from coppice.complexity.front_end_macs import front_end_macs
+    from coppice.complexity.layer_only import mac_reduction
     from coppice.complexity.profile import profile
     from coppice.core.errors import CoppiceError
     from coppice.criteria.registry import criterion, rank
     from coppice.datasets.prepare import prepare
     from coppice.datasets.sources import open_dataset
+    from coppice.energy.co2 import co2
     from coppice.evaluation.classify import classify
     from coppice.evaluation.evaluate import evaluate
-    from coppice.networks.checkpoint import load, save
+    from coppice.networks.checkpoint import save
     from coppice.networks.classifier import Classifier
+    from coppice.networks.loading import load
     from coppice.networks.registry import build_network, network
     from coppice.pruning.dense import shrink_dense
     from coppice.pruning.masking import mask
