@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test bench results lint types floors tests clean
+.PHONY: demo test bench results reproduce lint types floors tests clean
 
 demo: $(VENV)/runtime
 	$(BIN)/coppice demo
@@ -14,8 +14,8 @@ demo: $(VENV)/runtime
 test: lint types floors tests
 
 lint: $(VENV)/development
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks experiments
+	$(BIN)/ruff format --check src tests benchmarks experiments
 
 types: $(VENV)/development
 	$(BIN)/mypy
@@ -37,6 +37,11 @@ results: $(VENV)/runtime
 	$(BIN)/coppice report runs/esc10-results --markdown docs/results.md
 	$(RESULTS) recipes/esc10-entries.yaml
 	$(BIN)/coppice report runs/esc10-entries --markdown docs/results-entries.md
+
+# docs/reproduced.md and .html: published numbers beside ours, from the released files in DATA.
+DATA ?= ../shared/data
+reproduce: $(VENV)/runtime
+	$(BIN)/coppice reproduce --data $(DATA) --out docs
 
 # torch comes first and from the lock: an unpinned one may bring gigabytes of CUDA packages.
 $(VENV)/torch: constraints.txt

@@ -17,8 +17,8 @@ import torch
 from joblib import Parallel, cpu_count, delayed
 
 import coppice as cp
-from coppice.core.files import whole_file, write_text
 from coppice.core import progress
+from coppice.core.files import whole_file, write_text
 from coppice.recipes.material import open_material
 from coppice.recipes.recipe import load_recipe
 from coppice.training.settings import TrainingSettings
@@ -120,7 +120,9 @@ def page(histories: dict[tuple[str, int, int], pd.DataFrame]) -> str:
         "",
         "Rule: the lowest mean.",
         "",
-        "| test fold | " + " | ".join(f"floor {floor:.2g}, mixup {mixup:g}" for floor, mixup in CANDIDATES.values()) + " |",
+        "| test fold | "
+        + " | ".join(f"floor {floor:.2g}, mixup {mixup:g}" for floor, mixup in CANDIDATES.values())
+        + " |",
         "|---|" + "---:|" * len(CANDIDATES),
     ]
     lines += [f"| {fold} | " + " | ".join(f"{value:.3f}" for value in row) + " |" for fold, row in by_fold.iterrows()]

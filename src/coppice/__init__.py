@@ -25,6 +25,7 @@ _HOMES = {
     "PruningPlan": "coppice.pruning.plan",
     "Recipe": "coppice.recipes.recipe",
     "TrainingSettings": "coppice.training.settings",
+    "average_posteriors": "coppice.ensembles.average",
     "build_network": "coppice.networks.registry",
     "classify": "coppice.evaluation.classify",
     "co2": "coppice.energy.co2",
@@ -43,12 +44,14 @@ _HOMES = {
     "network": "coppice.networks.registry",
     "open_dataset": "coppice.datasets.sources",
     "plan": "coppice.pruning.planning",
+    "plan_from_indices": "coppice.pruning.index_files",
     "prepare": "coppice.datasets.prepare",
     "profile": "coppice.complexity.profile",
     "prune": "coppice.pruning.surgery",
     "quantize": "coppice.quantization.float16",
     "rank": "coppice.criteria.registry",
     "rankings": "coppice.pruning.planning",
+    "reproduce": "coppice.reproduction.reproduce",
     "run": "coppice.studies.run",
     "save": "coppice.networks.checkpoint",
     "shrink_dense": "coppice.pruning.dense",
@@ -70,6 +73,7 @@ if TYPE_CHECKING:
     from coppice.datasets.prepare import prepare
     from coppice.datasets.sources import open_dataset
     from coppice.energy.co2 import co2
+    from coppice.ensembles.average import average_posteriors
     from coppice.evaluation.classify import classify
     from coppice.evaluation.evaluate import evaluate
     from coppice.networks.checkpoint import save
@@ -77,12 +81,14 @@ if TYPE_CHECKING:
     from coppice.networks.loading import load
     from coppice.networks.registry import build_network, network
     from coppice.pruning.dense import shrink_dense
+    from coppice.pruning.index_files import plan_from_indices
     from coppice.pruning.masking import mask
     from coppice.pruning.plan import PruningPlan
     from coppice.pruning.planning import plan, rankings
     from coppice.pruning.surgery import prune
     from coppice.quantization.float16 import quantize
     from coppice.recipes.recipe import Recipe, load_recipe
+    from coppice.reproduction.reproduce import reproduce
     from coppice.studies.run import run
     from coppice.training.settings import TrainingSettings
     from coppice.training.train import finetune, train

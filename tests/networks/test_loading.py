@@ -9,6 +9,8 @@ from coppice.audio.front_end import front_end
 from coppice.core.errors import CoppiceError
 from coppice.networks.checkpoint import save
 from coppice.networks.classifier import Classifier
+from coppice.networks.cnn6 import CNN6
+from coppice.networks.cp_mobile import CPMobile
 from coppice.networks.loading import load
 from coppice.networks.surrey2022 import Surrey2022
 
@@ -90,6 +92,27 @@ def test_an_import_in_16_bit_saves_in_16_bit_without_a_change(shared_data, tmp_p
 def test_front_end_and_labels_that_do_not_fit_are_refused(keras_file, given, sentence):
     with pytest.raises(CoppiceError, match=sentence):
         load(keras_file, **given)
+
+
+def test_a_length_of_clip_may_be_chosen_where_the_network_takes_any(tmp_path):
+    torch.save(CNN6(widths=(2, 2, 2, 2), dense=4, classes=3).state_dict(), tmp_path / "cnn6.pth")
+    one_second = front_end("panns32k", duration_s=1.0)
+    assert load(tmp_path / "cnn6.pth").front_end == front_end("panns32k")
+    assert load(tmp_path / "cnn6.pth", front_end=one_second).front_end == one_second
+    # The file does not hold its front end, so that a user may know better than "usually 32 kHz".
+    assert load(tmp_path / "cnn6.pth", front_end="panns16k").front_end == front_end("panns16k")
+    with pytest.raises(CoppiceError, match="takes an input of 1 × 64 × any but front end 'dcase2021'"):
+        load(tmp_path / "cnn6.pth", front_end="dcase2021")
+
+
+def test_what_a_file_settles_cannot_be_contradicted(tmp_path):
+    state = {f"model.{name}": tensor for name, tensor in CPMobile().state_dict().items()}
+    torch.save({"state_dict": state, "hyper_parameters": {}}, tmp_path / "baseline.ckpt")
+    assert load(tmp_path / "baseline.ckpt").front_end == front_end("dcase2024")
+    with pytest.raises(CoppiceError, match="settles its front end"):
+        load(tmp_path / "baseline.ckpt", front_end="panns32k")
+    with pytest.raises(CoppiceError, match="1 × 256 × 65"):
+        load(tmp_path / "baseline.ckpt", front_end=front_end("dcase2024", duration_s=2.0))
 
 
 def test_a_checkpoint_takes_neither_front_end_nor_labels(tmp_path):

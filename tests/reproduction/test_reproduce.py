@@ -94,8 +94,8 @@ def test_the_pages_hold_every_row_and_mark_what_differs(tmp_path):
 
 def test_published_values_keep_their_digits_and_ours_show_one_more():
     size = dataclasses.replace(claim(), unit="KB", tolerance=0.005)
-    assert value_text(28.82, size) == "28.82 KB"
-    assert value_text(28.8203125, size, more=1) == "28.820 KB"
+    assert value_text(28.82, size) == "28.82\N{NO-BREAK SPACE}KB"
+    assert value_text(28.8203125, size, more=1) == "28.820\N{NO-BREAK SPACE}KB"
     assert value_text(46246, claim()) == "46,246"
     assert value_text(1.2e-7, claim(tolerance=1e-5), more=1) == "1.2e-07"
     assert value_text(0.0, claim(tolerance=1e-5)) == "0"

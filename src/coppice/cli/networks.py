@@ -17,7 +17,7 @@ from coppice.cli.output import (
     print_scores,
     print_table,
 )
-from coppice.cli.values import numbers
+from coppice.cli.values import numbers, pairs
 from coppice.core.units import change_text, percent_text
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def train(
     out: OutFile,
     root: Root = None,
     duration: Annotated[float, typer.Option(help="Seconds of a clip; longer ones are cut, shorter ones padded.")] = 5.0,
-    preset: Annotated[str, typer.Option(help="Front end: dcase2021 or logmel.")] = "dcase2021",
+    preset: Annotated[str, typer.Option(help="Front end: dcase2021, dcase2022, dcase2024, panns32k, panns16k, efficientat, surrey2022 or logmel.")] = "dcase2021",
     widths: Annotated[str, typer.Option(help="Filters of the convolutions.")] = "16,16,32",
     dense: Annotated[int, typer.Option(help="Units of the dense layer.")] = 100,
     test_fold: TestFold = None,
@@ -117,6 +117,9 @@ def plan(
     criterion: Criterion = "cosine_similarity",
     keep: Annotated[list[str] | None, typer.Option(help="Filters to keep: conv2=11. Repeatable.")] = None,
     ratio: Annotated[list[str] | None, typer.Option(help="Share to remove: conv2=0.5. Repeatable.")] = None,
+    index: Annotated[
+        list[str] | None, typer.Option(help="Published list of kept filters: conv2=C2.npy. Repeatable.")
+    ] = None,
     layer: Layers = None,
     seed: Seed = 0,
 ) -> None:
@@ -129,7 +132,15 @@ def plan(
 
     counts: Any = numbers(keep, "--keep", "conv2=11") or None
     ratios = numbers(ratio, "--ratio", "conv2=0.5") or None
-    decided = make_plan(load(model), criterion, keep=counts, ratios=ratios, layers=layer, seed=seed)
+    if index:
+        from coppice.core.errors import CoppiceError
+        from coppice.pruning.index_files import plan_from_indices
+
+        if counts or ratios or layer:
+            raise CoppiceError("--index says which filters stay; leave out --keep, --ratio and --layer.")
+        decided = plan_from_indices(load(model), pairs(index, "--index", "conv2=C2.npy"))
+    else:
+        decided = make_plan(load(model), criterion, keep=counts, ratios=ratios, layers=layer, seed=seed)
     decided.save(out)
     for part in decided.layers:
         print_line(f"{part.name}: {len(part.keep)} of {part.filters} filters stay")
@@ -298,7 +309,7 @@ def profile(
 
 def classify(
     files: Annotated[list[Path], typer.Argument(help="Sound files.", show_default=False)],
-    model: Annotated[Path, typer.Option("--model", "-m", help="A checkpoint (.safetensors).", show_default=False)],
+    model: Annotated[Path, typer.Option("--model", "-m", help="A checkpoint, or a published file.", show_default=False)],
     json: JsonFlag = False,
 ) -> None:
     """Say which class each sound file belongs to; long files are heard in windows and averaged.

@@ -9,10 +9,8 @@ from torch import Tensor, nn
 
 from coppice.core.errors import CoppiceError
 from coppice.networks.chain_layers import modules_of
-from coppice.networks.chain_specs import Spec, check_input_shape, complete, layer_name
+from coppice.networks.chain_specs import MOST_LAYERS, Spec, check_input_shape, complete, layer_name
 from coppice.networks.registry import network
-
-_MOST_LAYERS = 10_000
 
 
 @network("chain")
@@ -57,8 +55,8 @@ class Chain(nn.Module):
     def __init__(self, *, layers: Sequence[Mapping[str, Any]], input_shape: Sequence[int]) -> None:
         super().__init__()
         self.input_shape = check_input_shape(input_shape)
-        if not isinstance(layers, Sequence) or not 1 <= len(layers) <= _MOST_LAYERS:
-            raise CoppiceError(f"a chain takes a list of 1 to {_MOST_LAYERS} layers, not {str(layers)[:60]!r}.")
+        if not isinstance(layers, Sequence) or not 1 <= len(layers) <= MOST_LAYERS:
+            raise CoppiceError(f"a chain takes a list of 1 to {MOST_LAYERS} layers, not {repr(layers)[:60]}.")
         self._specs: dict[str, Spec] = {}
         shape = self.input_shape
         for position, layer in enumerate(layers, start=1):

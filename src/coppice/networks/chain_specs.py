@@ -9,6 +9,7 @@ from coppice.core.errors import CoppiceError, did_you_mean
 Shape = tuple[int, ...]
 Spec = dict[str, Any]
 
+MOST_LAYERS = 1000
 LARGEST = 2**31  # values of one clip in front of or behind a layer; more is a damaged file, not a network
 
 ACTIVATIONS: dict[str, tuple[str, ...]] = {
@@ -103,16 +104,16 @@ def complete(spec: Mapping[str, Any], shape: Shape) -> tuple[Spec, Shape]:
     ({'kind': 'max_pool', 'kernel': [5, 5], 'stride': [5, 5], 'padding': [[0, 0], [0, 0]]}, (16, 8, 100))
     """
     if not isinstance(spec, Mapping) or not isinstance(spec.get("kind"), str):
-        raise CoppiceError(f"{str(spec)[:60]!r} is not a layer; give a table with its kind, such as kind: conv.")
+        raise CoppiceError(f"{repr(spec)[:60]} is not a layer; give a table with its kind, such as kind: conv.")
     kind = spec["kind"]
     if kind not in _KINDS:
-        raise CoppiceError(f"there is no kind of layer {kind!r}. {did_you_mean(kind, _KINDS)}")
+        raise CoppiceError(f"there is no kind of layer {repr(kind)[:60]}. {did_you_mean(kind, _KINDS)}")
     maker, known = _KINDS[kind]
     if kind == "activation":
         known = ("function", *ACTIVATIONS.get(str(spec.get("function")), ()))
     for key in spec:
         if key not in ("kind", *known):
-            raise CoppiceError(f"a layer of kind {kind!r} takes no {key!r}. {did_you_mean(str(key), known)}")
+            raise CoppiceError(f"a layer of kind {kind!r} takes no {repr(key)[:60]}. {did_you_mean(str(key), known)}")
     full, after = maker(spec, shape)
     if math.prod(after) > LARGEST:
         raise CoppiceError(f"a layer of kind {kind!r} would give {_text(after)} values for each clip; too many.")
@@ -141,10 +142,10 @@ def _conv(spec: Mapping[str, Any], shape: Shape) -> tuple[Spec, Shape]:
     filters: Any = spec.get("filters")
     groups: Any = spec.get("groups", 1)
     if not _whole(filters, 1, 65_536):
-        raise CoppiceError(f"a convolution cannot have {filters!r} filters; give 1 to 65536.")
+        raise CoppiceError(f"a convolution cannot have {repr(filters)[:60]} filters; give 1 to 65536.")
     if not _whole(groups, 1, 65_536) or shape[0] % groups or filters % groups:
         raise CoppiceError(
-            f"a convolution of {shape[0]} channels with {filters} filters cannot have {groups!r} groups; give a "
+            f"a convolution of {shape[0]} channels with {filters} filters cannot have {repr(groups)[:60]} groups; give a "
             "number that divides both."
         )
     kernel = _numbers("kernel", spec.get("kernel"), len(axes))
@@ -199,7 +200,7 @@ def _batch_norm(spec: Mapping[str, Any], shape: Shape) -> tuple[Spec, Shape]:
 def _activation(spec: Mapping[str, Any], shape: Shape) -> tuple[Spec, Shape]:
     function = spec.get("function")
     if function not in ACTIVATIONS:
-        raise CoppiceError(f"there is no activation {function!r}. {did_you_mean(str(function), ACTIVATIONS)}")
+        raise CoppiceError(f"there is no activation {repr(function)[:60]}. {did_you_mean(str(function), ACTIVATIONS)}")
     values = {key: _number(key, spec.get(key), -1e6, 1e6) for key in ACTIVATIONS[function]}
     if function == "clip" and values["low"] > values["high"]:
         raise CoppiceError(f"clip has low {values['low']} above high {values['high']}; exchange them.")
@@ -209,7 +210,7 @@ def _activation(spec: Mapping[str, Any], shape: Shape) -> tuple[Spec, Shape]:
 def _dropout(spec: Mapping[str, Any], shape: Shape) -> tuple[Spec, Shape]:
     rate = spec.get("rate", 0.5)
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
-        raise CoppiceError(f"the rate of a dropout is {rate!r}; give a number from 0 to below 1, such as 0.3.")
+        raise CoppiceError(f"the rate of a dropout is {repr(rate)[:60]}; give a number from 0 to below 1, such as 0.3.")
     channels = _flag("whole_channels", spec.get("whole_channels", False))
     if channels:
         _axes("dropout of whole channels", shape)
@@ -224,7 +225,7 @@ def _flatten(spec: Mapping[str, Any], shape: Shape) -> tuple[Spec, Shape]:
 def _dense(spec: Mapping[str, Any], shape: Shape) -> tuple[Spec, Shape]:
     units: Any = spec.get("units")
     if not _whole(units, 1, 65_536):
-        raise CoppiceError(f"a dense layer cannot have {units!r} units; give 1 to 65536.")
+        raise CoppiceError(f"a dense layer cannot have {repr(units)[:60]} units; give 1 to 65536.")
     if len(shape) != 1:
         raise CoppiceError(f"a dense layer takes features, not {_text(shape)}; put a flatten or a global pool before.")
     return {"kind": "dense", "units": units, "bias": _flag("bias", spec.get("bias", True))}, (units,)
@@ -277,7 +278,7 @@ def _padding(value: object, axes: Shape, kernel: list[int], stride: list[int], d
     ):
         return [list(pair) for pair in value]
     raise CoppiceError(
-        f"padding is {str(value)[:60]!r}; give 'valid', 'same' or [before, after] for each of {len(axes)} axes."
+        f"padding is {repr(value)[:60]}; give 'valid', 'same' or [before, after] for each of {len(axes)} axes."
     )
 
 
@@ -285,7 +286,7 @@ def _numbers(name: str, value: Any, count: int) -> list[int]:
     if _whole(value, 1, 10**9):
         return [value] * count
     if not isinstance(value, Sequence) or len(value) != count or not all(_whole(size, 1, 10**9) for size in value):
-        raise CoppiceError(f"{name} is {str(value)[:60]!r}; give {count} whole numbers from 1.")
+        raise CoppiceError(f"{name} is {repr(value)[:60]}; give {count} whole numbers from 1.")
     return list(value)
 
 
@@ -297,7 +298,7 @@ def _number(name: str, value: object, low: float, high: float) -> float:
 
 def _flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise CoppiceError(f"{name} is {str(value)[:60]!r}; give true or false.")
+        raise CoppiceError(f"{name} is {repr(value)[:60]}; give true or false.")
     return value
 
 

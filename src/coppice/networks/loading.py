@@ -1,6 +1,7 @@
 """The verb ``load``: a classifier from any file that holds one, ours or foreign."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -48,7 +49,8 @@ def load(
     front_end : FrontEnd or str, optional
         What turns a waveform into the network's input, or the name of a preset, for foreign files that do not say:
         ``"dcase2021"`` for the networks of the Interspeech 2022 paper, ``"surrey2022"`` for those of the DCASE 2022
-        report. Without it the network can be ranked, cut and counted, but not listen.
+        report. Without it the network can be ranked, cut and counted, but not listen. Where the file does say, only
+        the length of a clip may differ.
     labels : sequence of str, optional
         The classes in the order of the outputs, for foreign files that do not say; ``class_0``, ``class_1``, ...
         without.
@@ -108,20 +110,18 @@ def classifier_of(
         If front end or labels do not fit the network or contradict the file.
     """
     chosen = make_front_end(front_end) if isinstance(front_end, str) else front_end
-    if imported.front_end is not None:
-        if chosen not in (None, imported.front_end):
-            raise CoppiceError(f"{path} settles its front end ({imported.front_end.preset}); leave front_end out.")
-        chosen = imported.front_end
+    settled = imported.front_end
+    if chosen is not None and settled is not None and not imported.front_end_assumed:
+        # How long a clip is changes no frame, so a network that takes any length leaves it to the user.
+        if replace(chosen, duration_s=settled.duration_s, pad=settled.pad) != settled:
+            raise CoppiceError(f"{path} settles its front end ({settled.preset}); leave front_end out.")
+    chosen = chosen or settled
     classes = _classes(imported.network)
     names = tuple(labels) if labels is not None else imported.labels or tuple(f"class_{i}" for i in range(classes))
     if len(names) != classes or len(set(names)) != classes:
         raise CoppiceError(f"{path} tells {classes} classes apart; give {classes} different labels, not {len(names)}.")
-    expected = getattr(imported.network, "input_shape", None)
-    if chosen is not None and expected is not None and tuple(expected) != (1, *chosen.shape):
-        raise CoppiceError(
-            f"{path} takes an input of {_shape(expected)} but front end {chosen.preset!r} gives "
-            f"{_shape((1, *chosen.shape))} for {chosen.duration_s:g} s; give another preset or duration_s."
-        )
+    if chosen is not None:
+        _check_shape(imported.network, chosen, path)
     # Whoever published networks for such a preset fed them its output; elsewhere the file lacks the statistics.
     as_is = chosen is not None and (imported.normalised or chosen.preset in TAKEN_AS_IS)
     bands = chosen.n_mels if chosen is not None else 0
@@ -145,6 +145,18 @@ def classifier_of(
         stored_as="float16" if set(imported.stored_bytes) == {"float16"} else "float32",
         score=imported.score,
     )
+
+
+def _check_shape(network: nn.Module, front_end: FrontEnd, path: Path) -> None:
+    config = network_identity(network).get("config", {})
+    expected = getattr(network, "input_shape", (1, config.get("bands"), config.get("frames")))
+    given = (1, *front_end.shape)
+    if len(expected) != 3 or any(size not in (None, got) for size, got in zip(expected, given, strict=True)):
+        sizes = " × ".join("any" if size is None else str(size) for size in expected)
+        raise CoppiceError(
+            f"{path} takes an input of {sizes} but front end {front_end.preset!r} gives "
+            f"{' × '.join(map(str, given))} for {front_end.duration_s:g} s; give another preset or duration_s."
+        )
 
 
 def _kind(path: Path) -> str:
@@ -187,6 +199,3 @@ def _classes(network: nn.Module) -> int:
     sizes = [getattr(module, "out_features", getattr(module, "out_channels", None)) for module in network.modules()]
     return int([size for size in sizes if size][-1])
 
-
-def _shape(shape: Sequence[int]) -> str:
-    return " × ".join(map(str, shape))

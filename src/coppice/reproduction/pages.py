@@ -27,18 +27,18 @@ ORIGINS = {
 
 
 def value_text(value: Value, claim: Claim, *, more: int = 0) -> str:
-    """Write a value with its unit, with as many digits as the published one has, or some more.
+    r"""Write a value with its unit, with as many digits as the published one has, or some more.
 
     Examples
     --------
     >>> from coppice.reproduction.reproduce import all_claims
     >>> claim = next(c for c in all_claims() if c.key == "co2.miles")
     >>> value_text(13.0151, claim), value_text(13.0151, claim, more=1)
-    ('13.0 miles', '13.02 miles')
+    ('13.0\xa0miles', '13.02\xa0miles')
     """
-    unit = f" {claim.unit}" if claim.unit else ""
     if isinstance(value, str):
-        return value + unit
+        return f"{value} {claim.unit}".strip()
+    unit = f"\N{NO-BREAK SPACE}{claim.unit}" if claim.unit else ""
     if isinstance(value, int) or value == 0:
         return f"{value:,.0f}{unit}"
     if abs(value) < claim.tolerance:
@@ -68,7 +68,7 @@ def summary_line(rows: Sequence[Row]) -> str:
     '4 rows, 4 agree'
     """
     counts = {status: sum(row.status == status for row in rows) for status in _MARKS}
-    parts = [f"{len(rows)} rows", f"{counts['agrees']} agree"]
+    parts = [f"{len(rows)} row{'' if len(rows) == 1 else 's'}", f"{counts['agrees']} agree"]
     if counts["differs"]:
         parts.append(f"{counts['differs']} differ")
     if counts["absent"]:

@@ -73,7 +73,7 @@ def run_cross_validation(recipe: Recipe, folder: Path, *, jobs: int = 1) -> Path
         else:
             threads = max(1, cpu_count() // jobs)
             done = Parallel(n_jobs=jobs, return_as="generator_unordered")(
-                delayed(_one)(single, place, threads) for single, place in tasks
+                delayed(run_fold)(single, place, threads) for single, place in tasks
             )
             for number, name in enumerate(done, start=1):
                 say(f"{name} is done ({number} of {len(tasks)})")
@@ -197,7 +197,8 @@ def _percentiles(draw: Callable[[], float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _one(recipe: Recipe, place: Path, threads: int) -> str:
+def run_fold(recipe: Recipe, place: Path, threads: int) -> str:
+    """Carry out one single run in a process of its own; return the name of its folder."""
     torch.set_num_threads(threads)
     console.quiet = True  # bars of several processes would write over each other
     run_single(recipe, place)

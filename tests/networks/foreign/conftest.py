@@ -2,11 +2,14 @@
 
 import json
 import math
+from importlib import import_module
 from types import SimpleNamespace
 
+import flatbuffers
 import h5py
 import numpy as np
 import pytest
+import tflite
 
 
 def _padding(size, kernel, stride, dilation, padding):
@@ -119,6 +122,103 @@ def write_keras():
                 layer.attrs["weight_names"] = [path.encode() for path in paths]
                 for weight_path, array in zip(paths, weights.values(), strict=True):
                     layer.create_dataset(weight_path, data=np.asarray(array, dtype))
+        return path
+
+    return write
+
+
+_TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int8": 9}
+
+
+def _vector(builder, values, dtype=np.int32):
+    return builder.CreateNumpyVector(np.asarray(values, dtype))
+
+
+def _tables(builder, start, tables):
+    start(builder, len(tables))
+    for table in reversed(tables):
+        builder.PrependUOffsetTRelative(table)
+    return builder.EndVector()
+
+
+def _table(builder, module, fields):
+    module.Start(builder)
+    for name, value in fields.items():
+        getattr(module, f"Add{name}")(builder, value)
+    return module.End(builder)
+
+
+def _tensor(builder, buffer, name, shape, kind, scale, axis):
+    fields = {"Name": builder.CreateString(name), "Shape": _vector(builder, shape), "Type": _TYPES[kind]}
+    if scale is not None:
+        scales, zero_points = np.broadcast_arrays(*map(np.atleast_1d, scale))
+        quantized = {
+            "Scale": _vector(builder, scales, np.float32),
+            "ZeroPoint": _vector(builder, zero_points, np.int64),
+            "QuantizedDimension": axis,
+        }
+        fields["Quantization"] = _table(builder, import_module("tflite.QuantizationParameters"), quantized)
+    return _table(builder, import_module("tflite.Tensor"), fields | {"Buffer": buffer})
+
+
+def _operator(builder, code, inputs, outputs, options_class, options):
+    fields = {"OpcodeIndex": code, "Inputs": _vector(builder, inputs), "Outputs": _vector(builder, outputs)}
+    if options_class:
+        table = _table(builder, import_module(f"tflite.{options_class}"), options)
+        fields |= {"BuiltinOptionsType": getattr(tflite.BuiltinOptions, options_class), "BuiltinOptions": table}
+    return _table(builder, import_module("tflite.Operator"), fields)
+
+
+@pytest.fixture(scope="session")
+def write_tflite():
+    """Return a function that writes a TFLite file.
+
+    ``tensors``: name -> (shape, type) or an array, or (array, (scale, zero point), axis).
+    ``operators``: (kind, inputs, outputs, options class, options), tensors by name.
+    """
+
+    def write(path, tensors, operators, *, start, end):
+        builder = flatbuffers.Builder(1024)
+        names, buffers, built = list(tensors), [_table(builder, import_module("tflite.Buffer"), {})], []
+        for name, given in tensors.items():
+            array, scale, axis = given if isinstance(given, tuple) and len(given) == 3 else (given, None, 0)
+            shape, kind = array if isinstance(array, tuple) else (array.shape, array.dtype.name)
+            buffer = 0
+            if not isinstance(array, tuple):
+                data = _vector(builder, np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8), np.uint8)
+                buffer = len(buffers)
+                buffers.append(_table(builder, import_module("tflite.Buffer"), {"Data": data}))
+            built.append(_tensor(builder, buffer, name, shape, kind, scale, axis))
+        kinds = sorted({operator[0] for operator in operators})
+        codes = []
+        for kind in kinds:
+            number = getattr(tflite.BuiltinOperator, kind)
+            fields = {"BuiltinCode": number, "DeprecatedBuiltinCode": min(number, 127), "Version": 1}
+            codes.append(_table(builder, import_module("tflite.OperatorCode"), fields))
+        numbers = {None: -1, **{name: position for position, name in enumerate(names)}}
+        steps = []
+        for kind, inputs, outputs, *rest in operators:
+            ins, outs = [numbers[name] for name in inputs], [numbers[name] for name in outputs]
+            steps.append(_operator(builder, kinds.index(kind), ins, outs, *(rest or (None, {}))))
+        graph_module, model_module = import_module("tflite.SubGraph"), import_module("tflite.Model")
+        graph = _table(
+            builder,
+            graph_module,
+            {
+                "Tensors": _tables(builder, graph_module.StartTensorsVector, built),
+                "Inputs": _vector(builder, [numbers[start]]),
+                "Outputs": _vector(builder, [numbers[end]]),
+                "Operators": _tables(builder, graph_module.StartOperatorsVector, steps),
+            },
+        )
+        model = {
+            "Version": 3,
+            "OperatorCodes": _tables(builder, model_module.StartOperatorCodesVector, codes),
+            "Subgraphs": _tables(builder, model_module.StartSubgraphsVector, [graph]),
+            "Buffers": _tables(builder, model_module.StartBuffersVector, buffers),
+        }
+        builder.Finish(_table(builder, model_module, model), b"TFL3")
+        path.write_bytes(bytes(builder.Output()))
         return path
 
     return write

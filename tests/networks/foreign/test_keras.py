@@ -1,5 +1,8 @@
 import json
+import os
+import resource
 import time
+from contextlib import suppress
 
 import h5py
 import numpy as np
@@ -9,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coppice.core.errors import CoppiceError
+from coppice.networks.foreign import own_process
 from coppice.networks.foreign.keras import read_keras
+from coppice.networks.foreign.own_process import MEMORY_BYTES, read_apart
 
 PUBLISHED = {
     "surrey2021/nets/C1.h5": 42_056,
@@ -422,7 +427,9 @@ def test_many_names_that_are_one_long_text_are_refused(tmp_path, write_keras):
         ("strides", 0, "stride"),
         ("strides", [[1]], "stride"),
         ("padding", "round", "padding"),
-        ("groups", -1, "groups"),
+        ("groups", -1, "does not fit"),
+        ("groups", "two", "does not fit"),
+        ("dilation_rate", {}, "dilation"),
         ("use_bias", "yes", "use_bias"),
         ("activation", {"class_name": "function", "config": "os.system"}, "os.system"),
         ("batch_input_shape", [None, None, 4, 1], "(?, 4, 1)"),
@@ -450,15 +457,33 @@ def small_file(tmp_path_factory, write_keras):
 def test_a_damaged_file_gives_one_plain_error_or_a_network(data, small_file, tmp_path):
     damaged = bytearray(small_file)
     for _ in range(data.draw(st.integers(1, 8), "flips")):
-        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+        damaged[data.draw(st.integers(8, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     path = tmp_path / "damaged.h5"
-    path.write_bytes(damaged[: data.draw(st.sampled_from([len(damaged), len(damaged), 300]) | st.integers(8, 5000))])
+    path.write_bytes(damaged)
     began = time.monotonic()
-    try:
-        imported = read_keras(path)
-    except CoppiceError as error:
-        assert "\n" not in str(error)
-        str(error).encode()
-    else:
-        assert imported.network.input_shape
+    with suppress(CoppiceError):
+        assert read_keras(path).network.input_shape == (1, 4, 4)
     assert time.monotonic() - began < 60
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 < MEMORY_BYTES
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_file_is_refused_by_name(share, small_file, tmp_path):
+    path = tmp_path / "cut.h5"
+    path.write_bytes(small_file[: int(share * len(small_file))])
+    refused(path)
+
+
+def test_a_crash_of_the_library_is_one_plain_error(tmp_path):
+    path = tmp_path / "net.h5"
+    path.write_bytes(b"x")
+    with pytest.raises(CoppiceError, match=r"net\.h5 is damaged: the library that reads it crashed"):
+        read_apart("faulthandler:_sigsegv", path)
+
+
+def test_a_reader_that_never_ends_is_stopped(tmp_path, monkeypatch):
+    path = tmp_path / "net.h5"
+    os.mkfifo(path)  # opening it waits for a writer who never comes
+    monkeypatch.setattr(own_process, "WALL_SECONDS", 1.5)
+    with pytest.raises(CoppiceError, match=r"net\.h5 cannot be read within 2 s"):
+        read_apart("coppice.core.files:file_digest", path)

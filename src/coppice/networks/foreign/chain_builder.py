@@ -11,7 +11,7 @@ from torch import Tensor
 
 from coppice.core.errors import CoppiceError
 from coppice.networks.chain import Chain
-from coppice.networks.chain_specs import Shape, Spec, check_input_shape, complete, layer_name
+from coppice.networks.chain_specs import MOST_LAYERS, Shape, Spec, check_input_shape, complete, layer_name
 
 Array = Float[np.ndarray, "*shape"]
 
@@ -85,6 +85,8 @@ class ChainBuilder:
             raise self.refused(
                 source, f"it comes after the softmax {self._softmax!r}; that is supported at the end only"
             )
+        if len(self._specs) == MOST_LAYERS:
+            raise self.refused(source, f"it is beyond the {MOST_LAYERS} layers that a chain may have")
         try:
             full, after = complete(spec, self.shape)
         except CoppiceError as error:
@@ -102,7 +104,8 @@ class ChainBuilder:
         """Append a convolution whose weight is (filters, channels / groups, *kernel)."""
         filters, kernel = weight.shape[0], list(weight.shape[2:])
         whole = {"kind": "conv", "filters": filters, "kernel": kernel, "bias": bias is not None, **spec}
-        channels = self.shape[0] // max(1, spec.get("groups", 1))
+        groups = spec.get("groups", 1)
+        channels = self.shape[0] // groups if isinstance(groups, int) and groups > 0 else 0
         if weight.ndim != len(self.shape) + 1 or weight.shape[1] != channels:
             raise self.refused(source, f"its kernel of shape {weight.shape} does not fit an input of {self.shape}")
         self._check_vectors(source, filters, bias=bias)
@@ -127,7 +130,8 @@ class ChainBuilder:
         What follows another such layer is merged into it.
         """
         if self._affine:
-            scale, shift = self._affine[0] * scale, self._affine[1] * scale + shift
+            with np.errstate(all="ignore"):  # what is not finite is refused by name
+                scale, shift = self._affine[0] * scale, self._affine[1] * scale + shift
             source = self.layer_names.popitem()[1]
             self._specs.pop()
         zeros, ones = np.zeros(self.shape[0], np.float32), np.ones(self.shape[0], np.float32)

@@ -25,6 +25,8 @@ class Imported:
         Dotted layer name here -> name in the file.
     front_end : FrontEnd or None
         Where the format settles it.
+    front_end_assumed : bool
+        Whether that front end is only the usual one, so that a user may know better.
     normalised : bool
         Whether that front end is all the normalisation that the network needs.
     labels : tuple of str or None
@@ -39,6 +41,7 @@ class Imported:
     stored_bytes: dict[str, int]
     layer_names: dict[str, str] = field(default_factory=dict)
     front_end: FrontEnd | None = None
+    front_end_assumed: bool = False
     normalised: bool = False
     labels: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()

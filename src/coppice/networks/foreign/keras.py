@@ -41,7 +41,10 @@ def read_keras(path: Path) -> Imported:
             )
     file = read_file(path)
     keras = 3 if file.version.startswith("3") else 2
-    input_shape, layers = read_config(file.config, str(path), keras=keras)
+    try:
+        input_shape, layers = read_config(file.config, str(path), keras=keras)
+    except RecursionError as error:
+        raise CoppiceError(f"{path} is damaged: its model_config is nested too deeply.") from error
     builder = ChainBuilder(str(path), input_shape)
     for layer in layers:
         if layer.name not in file.weights:

@@ -9,9 +9,8 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from coppice.core.errors import CoppiceError
+from coppice.networks.chain_specs import MOST_LAYERS
 from coppice.networks.foreign.hdf5 import printable
-
-_MOST_LAYERS = 10_000
 
 _KERAS1_KINDS = {"Convolution2D": "Conv2D"}
 _KERAS1_KEYS = {
@@ -118,8 +117,10 @@ def read_config(text: str, file: str, *, keras: int) -> tuple[tuple[int, ...], l
         raise CoppiceError(f"{file} is damaged: its model_config is not JSON ({str(error)[:80]}).") from error
     kind, config = (model.get("class_name"), model.get("config")) if isinstance(model, dict) else (None, None)
     entries = config.get("layers") if isinstance(config, dict) else config
-    if not isinstance(entries, list) or not 1 <= len(entries) <= _MOST_LAYERS:
+    if not isinstance(entries, list) or not entries:
         raise CoppiceError(f"{file} is damaged: its model_config has no list of layers.")
+    if len(entries) > MOST_LAYERS:
+        raise CoppiceError(f"{file} has {len(entries)} layers; up to {MOST_LAYERS} can be imported.")
     layers = {}
     for entry in entries:
         layer = _layer(entry, file, keras)
@@ -141,9 +142,11 @@ def _layer(entry: Any, file: str, keras: int) -> KerasLayer:
     if not isinstance(config, dict) or not isinstance(entry.get("class_name"), str):
         raise CoppiceError(f"{file} is damaged: {str(entry)[:60]!r} in its model_config is not a layer.")
     name = config.get("name", entry.get("name"))
-    if not isinstance(name, str):
-        raise CoppiceError(f"{file} is damaged: a {entry['class_name'][:40]} in its model_config has no name.")
-    kind = printable(entry["class_name"])
+    if not isinstance(name, str) or len(name) > 200:
+        raise CoppiceError(
+            f"{file} is damaged: a {entry['class_name'][:40]!r} in its model_config has no name of at most 200 letters."
+        )
+    kind = "".join(letter if letter.isprintable() else "?" for letter in entry["class_name"][:60])
     return KerasLayer(_KERAS1_KINDS.get(kind, kind), printable(name), _modern(config), keras=keras, file=file)
 
 

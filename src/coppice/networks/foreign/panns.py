@@ -103,6 +103,7 @@ def from_panns(state: Mapping[str, Tensor], *, file_name: str = "") -> Imported:
         stored_bytes=_stored_bytes({name: weights[name] for name, _ in network.named_parameters()}),
         layer_names={name: name for name, module in network.named_modules() if list(module.parameters(recurse=False))},
         front_end=preset,
+        front_end_assumed=not frozen,
         normalised=True,
         labels=audioset_labels() if classes == len(audioset_labels()) else None,
         notes=tuple(notes),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from coppice.core.errors import CoppiceError
 from coppice.networks.foreign.chain_builder import Array, ChainBuilder
@@ -28,6 +29,7 @@ _FUSED: dict[str, dict[str, Any]] = {
     "relu6": _FUNCTIONS["RELU6"],
     "tanh": _FUNCTIONS["TANH"],
 }
+_ELEMENTWISE = ("ADD", "SUB", "MUL", "DIV")
 _SHAPES_ONLY = ("SHAPE", "STRIDED_SLICE", "PACK")
 
 
@@ -118,7 +120,9 @@ class TFLiteImporter:
             self._constants[out] = self._constants[inputs[0]]
         elif kind in _SHAPES_ONLY and varying in ([], [self._at]):
             self._shapes.add(out)
-        elif varying != [self._at]:
+        elif not varying:
+            raise self._refused(name, kind, "it computes with constants alone")
+        elif varying != [self._at] or (operator.inputs[0] != self._at and kind not in _ELEMENTWISE):
             raise self._refused(name, kind, "the graph branches or meets here; only a chain is supported")
         elif kind not in _CONVERTERS:
             raise self._refused(name, kind, f"supported are {', '.join(sorted(_CONVERTERS))}")
@@ -129,6 +133,9 @@ class TFLiteImporter:
             fused = operator.options.get("fused")
             if fused is not None:
                 self.builder.add(name, {"kind": "activation", **_FUSED[fused]})
+            given = self.graph.tensors[out].shape
+            if given and math.prod(given) != math.prod(self.builder.shape):
+                raise self._refused(name, kind, f"its output should be {given} but is {self.builder.shape}")
 
     def constant(self, operator: Operator, position: int, name: str) -> Array | None:
         """Return a weight of an operator in float32, None where it has none; its bytes are counted once."""
@@ -154,6 +161,13 @@ class TFLiteImporter:
         if index not in self._constants:
             raise self._refused(name, operator.kind, f"its input {position} is not a constant")
         return self.graph.tensors[self._constants[index]]
+
+    def integers(self, operator: Operator, position: int, name: str) -> Int[np.ndarray, "*shape"]:
+        """Return a constant of an operator that holds axes, sizes or a padding."""
+        data = self.stored(operator, position, name).data
+        if data is None or data.dtype.kind != "i":
+            raise self._refused(name, operator.kind, f"its input {position} does not hold whole numbers")
+        return data
 
     def is_constant(self, index: int) -> bool:
         """Say whether a tensor stands in the file, as it is or to be dequantized."""
@@ -194,7 +208,7 @@ class TFLiteImporter:
         else:
             output = operator.outputs[0] if operator.outputs else -1
             name = self.graph.tensors[output].name.split(";")[0] if output >= 0 else ""
-        return name or f"operator {number}"
+        return name[:200] or f"operator {number}"
 
     def _notes(self) -> list[str]:
         notes = []
@@ -273,8 +287,7 @@ def _pool(importer: TFLiteImporter, name: str, operator: Operator) -> None:
 @_converts("MEAN", "REDUCE_MAX")
 def _global_pool(importer: TFLiteImporter, name: str, operator: Operator) -> None:
     shape = importer.graph.tensors[operator.inputs[0]].shape
-    data = importer.stored(operator, 1, name).data
-    axes = {int(axis) % len(shape) for axis in np.atleast_1d(data).tolist()} if data is not None and shape else set()
+    axes = {axis % max(1, len(shape)) for axis in importer.integers(operator, 1, name).ravel().tolist()}
     long_axes = {axis for axis in range(1, len(shape) - 1) if shape[axis] != 1}
     if not long_axes <= axes <= set(range(1, len(shape) - 1)):
         raise importer.refused(name, operator, f"it reduces axes {sorted(axes)} of {shape}; all but channels can be")
@@ -284,9 +297,9 @@ def _global_pool(importer: TFLiteImporter, name: str, operator: Operator) -> Non
 
 @_converts("PAD")
 def _pad(importer: TFLiteImporter, name: str, operator: Operator) -> None:
-    data = importer.stored(operator, 1, name).data
+    data = importer.integers(operator, 1, name)
     rank = len(importer.builder.shape) + 1
-    if data is None or data.ndim != 2 or data.shape[1] != 2 or len(data) not in (rank, 4):
+    if data.ndim != 2 or data.shape[1] != 2 or len(data) not in (rank, 4):
         raise importer.refused(name, operator, f"it has no padding for {rank} axes")
     pairs = data.tolist()
     inner = pairs[1:-1]
@@ -337,7 +350,7 @@ def _gelu(importer: TFLiteImporter, name: str, operator: Operator) -> None:
     importer.builder.add(name, {"kind": "activation", "function": function})
 
 
-@_converts("ADD", "SUB", "MUL", "DIV")
+@_converts(*_ELEMENTWISE)
 def _affine(importer: TFLiteImporter, name: str, operator: Operator) -> None:
     """Take a number per channel, as batch normalisations become that could not be folded."""
     if len(operator.inputs) != 2:

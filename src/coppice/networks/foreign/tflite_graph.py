@@ -20,8 +20,8 @@ _KINDS = {number: name for name, number in vars(tflite.BuiltinOperator).items() 
 _TYPES = {number: name.lower() for name, number in vars(tflite.TensorType).items() if isinstance(number, int)}
 _READ = {"float32", "float16", "float64", "int8", "uint8", "int16", "int32", "int64"}
 
-_PADDINGS = {0: "same", 1: "valid"}
-_FUSED = {0: None, 1: "relu", 2: "clip", 3: "relu6", 4: "tanh"}
+_PADDINGS: dict[int, str | None] = {0: "same", 1: "valid"}
+_FUSED: dict[int, str | None] = {0: None, 1: "relu", 2: "clip", 3: "relu6", 4: "tanh"}
 _Fields = dict[str, str | tuple[str, str]]
 
 _WINDOW: _Fields = {"padding": "Padding", "stride": ("StrideH", "StrideW"), "fused": "FusedActivationFunction"}
@@ -103,7 +103,8 @@ class GraphTensor:
         if len(self.scale) > 1:
             along[self.axis] = -1
         centred = self.data.astype(np.int64) - zero_point.astype(np.int64).reshape(along)
-        return centred.astype(np.float32) * self.scale.astype(np.float32).reshape(along)
+        with np.errstate(all="ignore"):  # what is not finite is refused by whoever takes it
+            return centred.astype(np.float32) * self.scale.astype(np.float32).reshape(along)
 
 
 @dataclass(frozen=True)
@@ -214,12 +215,11 @@ def _operator(operator: Any, codes: list[str]) -> Operator:
         for name, getter in fields.items():
             got = [getattr(reader, one)() for one in ((getter,) if isinstance(getter, str) else getter)]
             options[name] = got[0] if isinstance(getter, str) else got
-    if "padding" in options:
-        options["padding"] = _PADDINGS[options["padding"]]
-    if "fused" in options:
-        if options["fused"] not in _FUSED:
-            raise ValueError(f"a {kind} ends in an unknown activation {options['fused']}")
-        options["fused"] = _FUSED[options["fused"]]
+    for name, known in (("padding", _PADDINGS), ("fused", _FUSED)):
+        if name in options:
+            if options[name] not in known:
+                raise ValueError(f"a {kind} has an unknown {name} {options[name]}")
+            options[name] = known[options[name]]
     return Operator(
         kind,
         _numbers(operator.InputsLength, operator.InputsAsNumpy, _MOST),
@@ -231,7 +231,7 @@ def _operator(operator: Any, codes: list[str]) -> Operator:
 def _kind(code: Any) -> str:
     number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())  # the field was once a byte
     if number == tflite.BuiltinOperator.CUSTOM:
-        return f"custom operator {(code.CustomCode() or b'')[:60].decode('utf-8', 'replace')}"
+        return f"custom operator {(code.CustomCode() or b'')[:60].decode('utf-8', 'replace')!r}"
     return _KINDS.get(number, f"operator {number}")
 
 
