@@ -1,3 +1,4 @@
+import copy
 import json
 
 import numpy as np
@@ -154,7 +155,7 @@ def test_pools_with_same_padding_look_at_the_map_only(height, width, kernel, str
         ({"kind": "conv", "filters": 2, "kernel": 3, "padding": [[1, 1]]}, "for each of 2 axes"),
         ({"kind": "max_pool", "kernel": 2, "padding": [[2, 2], [0, 0]]}, "a window would be empty"),
         ({"kind": "activation", "function": "rely"}, "Did you mean 'relu'?"),
-        ({"kind": "activation", "function": "clip", "low": 2, "high": 1}, "low 2 above high 1"),
+        ({"kind": "activation", "function": "clip", "low": 2, "high": 1}, "low 2 and high 1"),
         ({"kind": "activation", "function": "elu"}, "alpha is None"),
         ({"kind": "batch_norm", "eps": -1}, "eps is -1"),
         ({"kind": "dropout", "rate": 1}, "rate of a dropout is 1"),
@@ -195,3 +196,20 @@ def test_every_activation_is_a_module_that_the_tracer_can_follow():
     network = chain([*layers, {"kind": "flatten"}, {"kind": "dense", "units": 2}], (1, 3, 3))
     assert trace(network, torch.randn(1, 1, 3, 3)).filters["conv1"] == (1, 2)
     assert not any(isinstance(module, nn.Identity) for module in network.modules())
+
+
+ODD = [None, True, 0, -1, 2, 10**30, 0.5, float("nan"), "", "same", "x" * 300, [], [[]], [1, 1], {}]
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_an_odd_value_in_a_stored_chain_gives_one_plain_error_or_a_network(data):
+    layers = copy.deepcopy(chain().config()["layers"])
+    layer = data.draw(st.sampled_from(layers))
+    layer[data.draw(st.sampled_from(list(layer)))] = copy.deepcopy(data.draw(st.sampled_from(ODD)))
+    try:
+        network = Chain(layers=layers, input_shape=(1, 9, 13)).eval()
+    except CoppiceError as error:
+        assert "chain" in str(error) and len(str(error)) < 500
+    else:
+        assert network(torch.zeros(1, 1, 9, 13)).ndim == 2

@@ -46,7 +46,12 @@ def train(
     out: OutFile,
     root: Root = None,
     duration: Annotated[float, typer.Option(help="Seconds of a clip; longer ones are cut, shorter ones padded.")] = 5.0,
-    preset: Annotated[str, typer.Option(help="Front end: dcase2021, dcase2022, dcase2024, panns32k, panns16k, efficientat, surrey2022 or logmel.")] = "dcase2021",
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="Front end: dcase2021, dcase2022, dcase2024, panns32k, panns16k, efficientat, surrey2022 or logmel."
+        ),
+    ] = "dcase2021",
     widths: Annotated[str, typer.Option(help="Filters of the convolutions.")] = "16,16,32",
     dense: Annotated[int, typer.Option(help="Units of the dense layer.")] = 100,
     test_fold: TestFold = None,
@@ -309,7 +314,9 @@ def profile(
 
 def classify(
     files: Annotated[list[Path], typer.Argument(help="Sound files.", show_default=False)],
-    model: Annotated[Path, typer.Option("--model", "-m", help="A checkpoint, or a published file.", show_default=False)],
+    model: Annotated[
+        Path, typer.Option("--model", "-m", help="A checkpoint, or a published file.", show_default=False)
+    ],
     json: JsonFlag = False,
 ) -> None:
     """Say which class each sound file belongs to; long files are heard in windows and averaged.

@@ -13,7 +13,10 @@ from rich.text import Text
 from coppice.core.units import bytes_text, count_text, percent_text
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-ModelArgument = Annotated[Path, typer.Argument(help="A checkpoint (.safetensors), or a published .h5, .tflite, .pth or .ckpt.", show_default=False)]
+ModelArgument = Annotated[
+    Path,
+    typer.Argument(help="A checkpoint (.safetensors), or a published .h5, .tflite, .pth or .ckpt.", show_default=False),
+]
 OutFile = Annotated[Path, typer.Option("--out", "-o", help="Where the result goes.", show_default=False)]
 
 _console = Console(highlight=False)

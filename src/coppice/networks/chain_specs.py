@@ -10,7 +10,7 @@ Shape = tuple[int, ...]
 Spec = dict[str, Any]
 
 MOST_LAYERS = 1000
-LARGEST = 2**31  # values of one clip in front of or behind a layer; more is a damaged file, not a network
+LARGEST = 2**28  # values of one clip in front of or behind a layer; more is a damaged file, not a network
 
 ACTIVATIONS: dict[str, tuple[str, ...]] = {
     "relu": (),
@@ -130,7 +130,7 @@ def check_input_shape(shape: object) -> Shape:
     """
     if not isinstance(shape, Sequence) or not 1 <= len(shape) <= 3 or not all(_whole(size, 1, 10**9) for size in shape):
         raise CoppiceError(
-            f"the input of a chain cannot have shape {str(shape)[:60]}; give channels and axes, such as [1, 40, 500]."
+            f"the input of a chain cannot have shape {repr(shape)[:60]}; give channels and axes, such as [1, 40, 500]."
         )
     if math.prod(shape) > LARGEST or shape[0] > 65_536:
         raise CoppiceError(f"an input of {_text(tuple(shape))} values for each clip is too large for a chain.")
@@ -145,8 +145,8 @@ def _conv(spec: Mapping[str, Any], shape: Shape) -> tuple[Spec, Shape]:
         raise CoppiceError(f"a convolution cannot have {repr(filters)[:60]} filters; give 1 to 65536.")
     if not _whole(groups, 1, 65_536) or shape[0] % groups or filters % groups:
         raise CoppiceError(
-            f"a convolution of {shape[0]} channels with {filters} filters cannot have {repr(groups)[:60]} groups; give a "
-            "number that divides both."
+            f"a convolution of {shape[0]} channels with {filters} filters cannot have {repr(groups)[:60]} groups; "
+            "give a number that divides both."
         )
     kernel = _numbers("kernel", spec.get("kernel"), len(axes))
     stride = _numbers("stride", spec.get("stride", 1), len(axes))
@@ -199,11 +199,11 @@ def _batch_norm(spec: Mapping[str, Any], shape: Shape) -> tuple[Spec, Shape]:
 
 def _activation(spec: Mapping[str, Any], shape: Shape) -> tuple[Spec, Shape]:
     function = spec.get("function")
-    if function not in ACTIVATIONS:
+    if not isinstance(function, str) or function not in ACTIVATIONS:
         raise CoppiceError(f"there is no activation {repr(function)[:60]}. {did_you_mean(str(function), ACTIVATIONS)}")
     values = {key: _number(key, spec.get(key), -1e6, 1e6) for key in ACTIVATIONS[function]}
-    if function == "clip" and values["low"] > values["high"]:
-        raise CoppiceError(f"clip has low {values['low']} above high {values['high']}; exchange them.")
+    if function == "clip" and values["low"] >= values["high"]:
+        raise CoppiceError(f"clip has low {values['low']} and high {values['high']}; give a high above the low.")
     return {"kind": "activation", "function": function, **values}, shape
 
 
@@ -292,7 +292,7 @@ def _numbers(name: str, value: Any, count: int) -> list[int]:
 
 def _number(name: str, value: object, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise CoppiceError(f"{name} is {str(value)[:60]}; give a number from {low:g} to {high:g}.")
+        raise CoppiceError(f"{name} is {repr(value)[:60]}; give a number from {low:g} to {high:g}.")
     return value
 
 

@@ -111,10 +111,8 @@ def classifier_of(
     """
     chosen = make_front_end(front_end) if isinstance(front_end, str) else front_end
     settled = imported.front_end
-    if chosen is not None and settled is not None and not imported.front_end_assumed:
-        # How long a clip is changes no frame, so a network that takes any length leaves it to the user.
-        if replace(chosen, duration_s=settled.duration_s, pad=settled.pad) != settled:
-            raise CoppiceError(f"{path} settles its front end ({settled.preset}); leave front_end out.")
+    if settled and chosen and not imported.front_end_assumed and not _same_frames(chosen, settled):
+        raise CoppiceError(f"{path} settles its front end ({settled.preset}); leave front_end out.")
     chosen = chosen or settled
     classes = _classes(imported.network)
     names = tuple(labels) if labels is not None else imported.labels or tuple(f"class_{i}" for i in range(classes))
@@ -147,6 +145,11 @@ def classifier_of(
     )
 
 
+def _same_frames(one: FrontEnd, other: FrontEnd) -> bool:
+    """Say whether two front ends differ at most in how long a clip is, which changes no frame."""
+    return replace(one, duration_s=other.duration_s, pad=other.pad) == other
+
+
 def _check_shape(network: nn.Module, front_end: FrontEnd, path: Path) -> None:
     config = network_identity(network).get("config", {})
     expected = getattr(network, "input_shape", (1, config.get("bands"), config.get("frames")))
@@ -166,7 +169,7 @@ def _kind(path: Path) -> str:
             start = handle.read(16)
     if not size:
         raise CoppiceError(f"{path} is empty; copy or download it again.")
-    if start[:8] == b"\x89HDF\r\n\x1a\n":
+    if start[:8] == b"\x89HDF\r\n\x1a\n" or path.suffix == ".keras":  # that archive is refused with advice
         return "keras"
     if start[4:8] == b"TFL3":
         return "tflite"
@@ -198,4 +201,3 @@ def _classes(network: nn.Module) -> int:
         return int(config["classes"])
     sizes = [getattr(module, "out_features", getattr(module, "out_channels", None)) for module in network.modules()]
     return int([size for size in sizes if size][-1])
-

@@ -103,7 +103,11 @@ def write_keras():
         for position, (kind, config, _) in enumerate(layers):
             entry = {"class_name": kind, "config": {**config, "name": names[position]}}
             if functional:
-                before = [] if position == 0 else [[[names[position - 1], 0, 0, {}]]]
+                history = {"shape": [None], "keras_history": [names[max(0, position - 1)], 0, 0]}
+                tensor = {"class_name": "__keras_tensor__", "config": history}
+                older = [[[names[position - 1], 0, 0, {}]]]
+                before = [{"args": [tensor], "kwargs": {}}] if version.startswith("3") else older
+                before = before if position else []
                 entry |= {"name": names[position], "inbound_nodes": before}
             entries.append(entry)
         model = {"class_name": "Sequential", "config": {"name": "net", "layers": entries}}
@@ -222,3 +226,90 @@ def write_tflite():
         return path
 
     return write
+
+
+KINDS = {number: name for name, number in vars(tflite.BuiltinOperator).items() if isinstance(number, int)}
+DTYPES = {0: np.float32, 1: np.float16, 2: np.int32, 3: np.uint8, 9: np.int8}
+FUSED = {0: "linear", 1: "relu", 3: "relu6", 4: "tanh"}
+
+
+def options(operator, name):
+    reader = getattr(tflite, name)()
+    reader.Init(operator.BuiltinOptions().Bytes, operator.BuiltinOptions().Pos)
+    return reader
+
+
+def interpreted(path, x):
+    """Run a TFLite file operator by operator in float64, channels last; return the tensor before the softmax."""
+    model = tflite.Model.GetRootAsModel(path.read_bytes(), 0)
+    graph = model.Subgraphs(0)
+    values = {graph.Inputs(0): x}
+    for number in range(graph.TensorsLength()):
+        tensor = graph.Tensors(number)
+        if model.Buffers(tensor.Buffer()).DataLength():
+            data = np.frombuffer(model.Buffers(tensor.Buffer()).DataAsNumpy().tobytes(), DTYPES[tensor.Type()])
+            data = data.reshape(tensor.ShapeAsNumpy()).astype(np.float64)
+            quantized = tensor.Quantization()
+            if quantized is not None and quantized.ScaleLength():
+                along = np.ones(data.ndim, int)
+                along[quantized.QuantizedDimension()] = quantized.ScaleLength()
+                scale, zero = quantized.ScaleAsNumpy().astype(np.float64), quantized.ZeroPointAsNumpy()
+                data = (data - zero.reshape(along)) * scale.reshape(along)
+            values[number] = data
+    for number in range(graph.OperatorsLength()):
+        operator = graph.Operators(number)
+        code = model.OperatorCodes(operator.OpcodeIndex())
+        kind = KINDS[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+        given = [values.get(index) for index in operator.InputsAsNumpy().tolist()]
+        shape = graph.Tensors(operator.Outputs(0)).ShapeAsNumpy()
+        x, fused = given[0], "linear"
+        if kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+            o = options(operator, "Conv2DOptions" if kind == "CONV_2D" else "DepthwiseConv2DOptions")
+            sliding = {
+                "stride": (o.StrideH(), o.StrideW()),
+                "dilation": (o.DilationHFactor(), o.DilationWFactor()),
+                "padding": ("same", "valid")[o.Padding()],
+            }
+            bias = given[2] if len(given) > 2 and given[2] is not None else 0.0
+            if kind == "CONV_2D":
+                groups = x.shape[-1] // given[1].shape[-1]
+                x = conv(x[0], given[1].transpose(1, 2, 3, 0), bias, groups=groups, **sliding)[None]
+            else:
+                kernel = given[1].reshape(*given[1].shape[1:3], x.shape[-1], -1)
+                x = depthwise(x[0], kernel, bias, **sliding)[None]
+            fused = FUSED[o.FusedActivationFunction()]
+        elif kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
+            o = options(operator, "Pool2DOptions")
+            sizes, padding = (o.FilterHeight(), o.FilterWidth()), ("same", "valid")[o.Padding()]
+            maximum = kind == "MAX_POOL_2D"
+            x = pool(x[0], sizes, stride=(o.StrideH(), o.StrideW()), padding=padding, maximum=maximum)[None]
+            fused = FUSED[o.FusedActivationFunction()]
+        elif kind == "FULLY_CONNECTED":
+            bias = given[2] if len(given) > 2 and given[2] is not None else 0.0
+            x = x.reshape(-1, given[1].shape[1]) @ given[1].T + bias
+            fused = FUSED[options(operator, "FullyConnectedOptions").FusedActivationFunction()]
+        elif kind in ("RESHAPE", "EXPAND_DIMS", "SQUEEZE"):
+            x = x.reshape(shape)
+        elif kind == "PAD":
+            x = np.pad(x, given[1].astype(int))
+        elif kind in ("MEAN", "REDUCE_MAX"):
+            axes = tuple(given[1].astype(int).ravel())
+            x = (np.mean if kind == "MEAN" else np.max)(x, axis=axes).reshape(shape)
+        elif kind in ("ADD", "SUB", "MUL", "DIV"):
+            x = {"ADD": np.add, "SUB": np.subtract, "MUL": np.multiply, "DIV": np.divide}[kind](*given)
+            fused = FUSED[options(operator, f"{kind.title()}Options").FusedActivationFunction()]
+        elif kind == "LEAKY_RELU":
+            x = np.where(x > 0, x, options(operator, "LeakyReluOptions").Alpha() * x)
+        elif kind in ("TANH", "RELU", "RELU6", "ELU", "HARD_SWISH"):
+            x = ACTIVATIONS[kind.lower()](x)
+        elif kind == "SOFTMAX":
+            return x[0]
+        else:
+            assert kind in ("DEQUANTIZE", "QUANTIZE", "LOGISTIC"), kind
+        values[operator.Outputs(0)] = ACTIVATIONS[fused](x)
+    return values[graph.Outputs(0)].ravel()
+
+
+@pytest.fixture(scope="session")
+def interpret_tflite():
+    return interpreted

@@ -5,7 +5,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import tflite
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,99 +13,19 @@ from coppice.core.errors import CoppiceError
 from coppice.networks.foreign.tflite import read_tflite
 
 NETS = {"unpruned": 14_630, "C1": 14_014, "C2": 12_898, "C3": 11_180, "C12": 12_426, "C23": 9_808, "C123": 9_336}
-KINDS = {number: name for name, number in vars(tflite.BuiltinOperator).items() if isinstance(number, int)}
-DTYPES = {0: np.float32, 1: np.float16, 2: np.int32, 3: np.uint8, 9: np.int8}
-FUSED = {0: "linear", 1: "relu", 3: "relu6", 4: "tanh"}
-
-
-def options(operator, name):
-    reader = getattr(tflite, name)()
-    reader.Init(operator.BuiltinOptions().Bytes, operator.BuiltinOptions().Pos)
-    return reader
-
-
-def interpreted(path, x, ops):
-    """Run a TFLite file operator by operator in float64, channels last; return the tensor before the softmax."""
-    model = tflite.Model.GetRootAsModel(path.read_bytes(), 0)
-    graph = model.Subgraphs(0)
-    values = {graph.Inputs(0): x}
-    for number in range(graph.TensorsLength()):
-        tensor = graph.Tensors(number)
-        if model.Buffers(tensor.Buffer()).DataLength():
-            data = np.frombuffer(model.Buffers(tensor.Buffer()).DataAsNumpy().tobytes(), DTYPES[tensor.Type()])
-            data = data.reshape(tensor.ShapeAsNumpy()).astype(np.float64)
-            quantized = tensor.Quantization()
-            if quantized is not None and quantized.ScaleLength():
-                along = np.ones(data.ndim, int)
-                along[quantized.QuantizedDimension()] = quantized.ScaleLength()
-                scale, zero = quantized.ScaleAsNumpy().astype(np.float64), quantized.ZeroPointAsNumpy()
-                data = (data - zero.reshape(along)) * scale.reshape(along)
-            values[number] = data
-    for number in range(graph.OperatorsLength()):
-        operator = graph.Operators(number)
-        code = model.OperatorCodes(operator.OpcodeIndex())
-        kind = KINDS[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
-        given = [values.get(index) for index in operator.InputsAsNumpy().tolist()]
-        shape = graph.Tensors(operator.Outputs(0)).ShapeAsNumpy()
-        x, fused = given[0], "linear"
-        if kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
-            o = options(operator, "Conv2DOptions" if kind == "CONV_2D" else "DepthwiseConv2DOptions")
-            sliding = {
-                "stride": (o.StrideH(), o.StrideW()),
-                "dilation": (o.DilationHFactor(), o.DilationWFactor()),
-                "padding": ("same", "valid")[o.Padding()],
-            }
-            bias = given[2] if len(given) > 2 and given[2] is not None else 0.0
-            if kind == "CONV_2D":
-                groups = x.shape[-1] // given[1].shape[-1]
-                x = ops.conv(x[0], given[1].transpose(1, 2, 3, 0), bias, groups=groups, **sliding)[None]
-            else:
-                kernel = given[1].reshape(*given[1].shape[1:3], x.shape[-1], -1)
-                x = ops.depthwise(x[0], kernel, bias, **sliding)[None]
-            fused = FUSED[o.FusedActivationFunction()]
-        elif kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
-            o = options(operator, "Pool2DOptions")
-            sizes, padding = (o.FilterHeight(), o.FilterWidth()), ("same", "valid")[o.Padding()]
-            maximum = kind == "MAX_POOL_2D"
-            x = ops.pool(x[0], sizes, stride=(o.StrideH(), o.StrideW()), padding=padding, maximum=maximum)[None]
-            fused = FUSED[o.FusedActivationFunction()]
-        elif kind == "FULLY_CONNECTED":
-            bias = given[2] if len(given) > 2 and given[2] is not None else 0.0
-            x = x.reshape(-1, given[1].shape[1]) @ given[1].T + bias
-            fused = FUSED[options(operator, "FullyConnectedOptions").FusedActivationFunction()]
-        elif kind in ("RESHAPE", "EXPAND_DIMS", "SQUEEZE"):
-            x = x.reshape(shape)
-        elif kind == "PAD":
-            x = np.pad(x, given[1].astype(int))
-        elif kind in ("MEAN", "REDUCE_MAX"):
-            axes = tuple(given[1].astype(int).ravel())
-            x = (np.mean if kind == "MEAN" else np.max)(x, axis=axes).reshape(shape)
-        elif kind in ("ADD", "SUB", "MUL", "DIV"):
-            x = {"ADD": np.add, "SUB": np.subtract, "MUL": np.multiply, "DIV": np.divide}[kind](*given)
-            fused = FUSED[options(operator, f"{kind.title()}Options").FusedActivationFunction()]
-        elif kind == "LEAKY_RELU":
-            x = np.where(x > 0, x, options(operator, "LeakyReluOptions").Alpha() * x)
-        elif kind in ("TANH", "RELU", "RELU6", "ELU", "HARD_SWISH"):
-            x = ops.activations[kind.lower()](x)
-        elif kind == "SOFTMAX":
-            return x[0]
-        else:
-            assert kind in ("DEQUANTIZE", "QUANTIZE", "LOGISTIC"), kind
-        values[operator.Outputs(0)] = ops.activations[fused](x)
-    return values[graph.Outputs(0)].ravel()
 
 
 @pytest.mark.parametrize("number_format", ["float32", "float16", "int8_dynamic"])
 @pytest.mark.parametrize("name", NETS)
 def test_a_published_network_has_its_published_parameters_and_computes_what_its_file_says(
-    name, number_format, shared_data, channels_last
+    name, number_format, shared_data, interpret_tflite
 ):
     path = shared_data / "surrey2022" / name / f"{number_format}.tflite"
     imported = read_tflite(path)
     assert sum(p.numel() for p in imported.network.parameters()) == NETS[name]
     assert imported.network.input_shape == (1, 40, 51) and imported.score == "softmax"
     x = np.random.default_rng(0).normal(size=(1, 40, 51, 1)).astype(np.float32)
-    expected = interpreted(path, x.astype(np.float64), channels_last)
+    expected = interpret_tflite(path, x.astype(np.float64))
     with torch.no_grad():
         logits = imported.network(torch.from_numpy(x[..., 0])[None])[0].numpy()
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
@@ -314,13 +233,13 @@ GENERATED = [
 
 
 @pytest.mark.parametrize("make", GENERATED)
-def test_a_generated_network_computes_what_its_operators_say(make, tmp_path, write_tflite, channels_last):
+def test_a_generated_network_computes_what_its_operators_say(make, tmp_path, write_tflite, interpret_tflite):
     tensors, operators = make()
     path = write_tflite(tmp_path / "net.tflite", tensors, operators, start="in", end="out")
     imported = read_tflite(path)
     for seed in range(3):
         x = np.random.default_rng(seed).normal(size=tensors["in"][0])
-        expected = interpreted(path, x, channels_last)
+        expected = interpret_tflite(path, x)
         clip = x[0] if len(imported.network.input_shape) == x.ndim - 1 else x[0, ..., None]
         with torch.no_grad():
             found = imported.network.double()(torch.from_numpy(np.moveaxis(clip, -1, 0))[None])[0].numpy()

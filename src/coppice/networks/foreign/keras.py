@@ -1,13 +1,14 @@
 """Keras models saved whole as ``.h5`` (Keras 1 to 3), without Keras."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from coppice.core.errors import CoppiceError
 from coppice.core.files import plain_os_errors
 from coppice.networks.foreign.chain_builder import ChainBuilder
 from coppice.networks.foreign.imported import Imported
-from coppice.networks.foreign.keras_config import KerasLayer, read_config
-from coppice.networks.foreign.keras_file import read_file
+from coppice.networks.foreign.keras_config import read_config
+from coppice.networks.foreign.keras_file import KerasFile, read_file
 from coppice.networks.foreign.keras_layers import convert
 
 
@@ -39,19 +40,30 @@ def read_keras(path: Path) -> Imported:
                 f"{path} is a zip archive, as Keras 3 writes for .keras; save the model once more as one HDF5 file: "
                 'model.save("name.h5").'
             )
-    file = read_file(path)
+    return import_model(read_file(path), str(path))
+
+
+def import_model(file: KerasFile, path: str) -> Imported:
+    """Import what a Keras file holds (see :func:`read_keras`).
+
+    Parameters
+    ----------
+    file : KerasFile
+        As plain data.
+    path : str
+        For messages.
+    """
     keras = 3 if file.version.startswith("3") else 2
     try:
-        input_shape, layers = read_config(file.config, str(path), keras=keras)
+        input_shape, layers = read_config(file.config, path, keras=keras)
+        builder = ChainBuilder(path, input_shape)
+        for layer in layers:
+            if layer.name not in file.weights:
+                raise layer.refused("the file's list of layers with weights does not name it")
+            convert(replace(layer, weights=file.weights[layer.name]), builder)
+        network, score = builder.finish()
     except RecursionError as error:
         raise CoppiceError(f"{path} is damaged: its model_config is nested too deeply.") from error
-    builder = ChainBuilder(str(path), input_shape)
-    for layer in layers:
-        if layer.name not in file.weights:
-            raise layer.refused("the file's list of layers with weights does not name it")
-        weights = file.weights[layer.name]
-        convert(KerasLayer(layer.kind, layer.name, layer.config, weights, keras, str(path)), builder)
-    network, score = builder.finish()
     return Imported(
         network=network,
         format="keras-h5",

@@ -56,7 +56,7 @@ class KerasLayer:
         """Return an argument that is true or false."""
         value = self.config.get(key, default)
         if not isinstance(value, bool):
-            raise self.refused(f"its {key} is {str(value)[:40]!r}, neither true nor false")
+            raise self.refused(f"its {key} is {repr(value)[:40]}, neither true nor false")
         return value
 
     def number(self, key: str, default: float) -> float:
@@ -65,7 +65,7 @@ class KerasLayer:
         if isinstance(value, Mapping):
             value = value.get("value")
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 1e6:
-            raise self.refused(f"its {key} is {str(value)[:40]!r}, not a number")
+            raise self.refused(f"its {key} is {repr(value)[:40]}, not a number")
         return float(value)
 
     def take(self, *expected: str) -> list[Float[ndarray, "*shape"]]:
@@ -132,7 +132,7 @@ def read_config(text: str, file: str, *, keras: int) -> tuple[tuple[int, ...], l
     elif kind in ("Model", "Functional"):
         chain = _followed(layers, entries, config, file)
     else:
-        raise CoppiceError(f"{file} holds a {str(kind)[:40]!r}; Sequential and functional models can be imported.")
+        raise CoppiceError(f"{file} holds a {repr(kind)[:40]}; Sequential and functional models can be imported.")
     shape = _input_shape(chain[0], config, file)
     return shape, [layer for layer in chain if layer.kind != "InputLayer"]
 
@@ -140,7 +140,7 @@ def read_config(text: str, file: str, *, keras: int) -> tuple[tuple[int, ...], l
 def _layer(entry: Any, file: str, keras: int) -> KerasLayer:
     config = entry.get("config") if isinstance(entry, dict) else None
     if not isinstance(config, dict) or not isinstance(entry.get("class_name"), str):
-        raise CoppiceError(f"{file} is damaged: {str(entry)[:60]!r} in its model_config is not a layer.")
+        raise CoppiceError(f"{file} is damaged: {repr(entry)[:60]} in its model_config is not a layer.")
     name = config.get("name", entry.get("name"))
     if not isinstance(name, str) or len(name) > 200:
         raise CoppiceError(
@@ -222,7 +222,7 @@ def _input_shape(first: KerasLayer, config: Any, file: str) -> tuple[int, ...]:
         if isinstance(shape, list) and len(shape) >= 2:
             sizes = shape[1:]
             if not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in sizes):
-                text = ", ".join("?" if size is None else str(size)[:20] for size in sizes)
+                text = ", ".join("?" if size is None else repr(size)[:20] for size in sizes)
                 raise CoppiceError(
                     f"{file} takes an input of ({text}); build it with all sizes given, such as (40, 500, 1), and save "
                     "it again."

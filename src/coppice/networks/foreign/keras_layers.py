@@ -1,5 +1,6 @@
 """One Keras layer after another becomes a layer of a chain."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -63,7 +64,7 @@ def _conv(layer: KerasLayer, builder: ChainBuilder) -> None:
     if kernel.ndim != len(builder.shape) + 1:
         raise layer.refused(f"its kernel has shape {kernel.shape}")
     if layer.config.get("filters") != kernel.shape[-1]:
-        raise layer.refused(f"it says {str(layer.config.get('filters'))[:20]} filters, its kernel {kernel.shape[-1]}")
+        raise layer.refused(f"it says {repr(layer.config.get('filters'))[:20]} filters, its kernel {kernel.shape[-1]}")
     weight = np.moveaxis(kernel, (-1, -2), (0, 1))  # (*kernel, channels, filters) to (filters, channels, *kernel)
     spec = {**_sliding(layer, kernel.shape[:-2]), "groups": layer.config.get("groups", 1)}
     builder.conv(layer.name, spec, weight, rest[0] if rest else None)
@@ -91,7 +92,7 @@ def _dense(layer: KerasLayer, builder: ChainBuilder) -> None:
     bias = layer.flag("use_bias", True)
     kernel, *rest = layer.take("kernel", *["bias"] * bias)
     if kernel.ndim != 2 or layer.config.get("units") != kernel.shape[1]:
-        raise layer.refused(f"it says {str(layer.config.get('units'))[:20]} units, its kernel {kernel.shape}")
+        raise layer.refused(f"it says {repr(layer.config.get('units'))[:20]} units, its kernel {kernel.shape}")
     builder.dense(layer.name, kernel.T, rest[0] if rest else None)
     _activate(layer, builder)
 
@@ -101,7 +102,7 @@ def _batch_norm(layer: KerasLayer, builder: ChainBuilder) -> None:
     axis = layer.config.get("axis", -1)
     axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
     if axis not in (-1, len(builder.shape)) or layer.config.get("renorm") or layer.config.get("mode", 0) != 0:
-        raise layer.refused(f"it normalises along axis {str(axis)[:20]} or in a special mode; only channels can be")
+        raise layer.refused(f"it normalises along axis {repr(axis)[:20]} or in a special mode; only channels can be")
     scale, center = layer.flag("scale", True), layer.flag("center", True)
     names = [*["gamma"] * scale, *["beta"] * center, "moving_mean", "moving_variance"]
     found = dict(zip(names, layer.take(*names), strict=True))
@@ -171,6 +172,16 @@ def _flatten(layer: KerasLayer, builder: ChainBuilder) -> None:
     builder.flatten(layer.name)
 
 
+@_converts("Reshape")
+def _reshape(layer: KerasLayer, builder: ChainBuilder) -> None:
+    target = layer.config.get("target_shape")
+    if not isinstance(target, list) or not all(isinstance(size, int) for size in target) or target.count(-1) > 1:
+        raise layer.refused(f"its target_shape is {repr(target)[:40]}")
+    known = math.prod(size for size in target if size != -1)
+    rest = math.prod(builder.shape) // known if known > 0 else 0
+    builder.reshape(layer.name, [rest if size == -1 else size for size in target])
+
+
 @_converts("Activation")
 def _activation(layer: KerasLayer, builder: ChainBuilder) -> None:
     _activate(layer, builder)
@@ -226,7 +237,7 @@ def _activate(layer: KerasLayer, builder: ChainBuilder) -> None:
         name = "hard_sigmoid" if layer.keras >= 3 else "hard_sigmoid_keras2"
         return builder.add(layer.name, {"kind": "activation", "function": name})
     if not isinstance(function, str) or function not in _FUNCTIONS:
-        raise layer.refused(f"its activation {str(function)[:40]!r} is not supported; {', '.join(_FUNCTIONS)} are")
+        raise layer.refused(f"its activation {repr(function)[:40]} is not supported; {', '.join(_FUNCTIONS)} are")
     return builder.add(layer.name, {"kind": "activation", **_FUNCTIONS[function]})
 
 
@@ -234,7 +245,7 @@ def _sliding(layer: KerasLayer, kernel: tuple[int, ...]) -> dict[str, Any]:
     config = layer.config
     sizes = config.get("kernel_size")
     if (list(sizes) if isinstance(sizes, list) else [sizes] * len(kernel)) != list(kernel):
-        raise layer.refused(f"it says a kernel of {str(sizes)[:40]}, its weights one of {kernel}")
+        raise layer.refused(f"it says a kernel of {repr(sizes)[:40]}, its weights one of {kernel}")
     spec = {
         "stride": config.get("strides", 1),
         "dilation": config.get("dilation_rate", 1),
@@ -243,7 +254,7 @@ def _sliding(layer: KerasLayer, kernel: tuple[int, ...]) -> dict[str, Any]:
     if spec["padding"] == "causal" and len(kernel) == 1:
         gap = spec["dilation"][0] if isinstance(spec["dilation"], list) and spec["dilation"] else spec["dilation"]
         if not isinstance(gap, int):
-            raise layer.refused(f"its dilation_rate is {str(gap)[:40]!r}")
+            raise layer.refused(f"its dilation_rate is {repr(gap)[:40]}")
         spec["padding"] = [[gap * (kernel[0] - 1), 0]]
     return spec
 
