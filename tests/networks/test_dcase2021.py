@@ -135,8 +135,8 @@ def test_config_builds_the_same_shapes_again():
 @pytest.mark.parametrize(
     "config, words",
     [
-        ({"widths": (16, 16)}, "three numbers"),
-        ({"widths": 16}, "three numbers"),
+        ({"widths": (16, 16)}, "takes 3 numbers in widths"),
+        ({"widths": 16}, "takes 3 numbers in widths"),
         ({"widths": (16, 0, 32)}, "conv2"),
         ({"widths": (16, 16.0, 32)}, "conv2"),
         ({"widths": (True, 16, 32)}, "conv1"),

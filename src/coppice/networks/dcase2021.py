@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coppice.core.errors import CoppiceError
 from coppice.networks.registry import network
+from coppice.networks.sizes import check_classes, check_dropout, check_list, check_log_mel, check_units
 
 
 @network("dcase2021")
@@ -47,6 +47,8 @@ class DCASE2021(nn.Module):
     torch.Size([2, 10])
     """
 
+    name = "dcase2021"
+
     def __init__(
         self,
         *,
@@ -58,23 +60,11 @@ class DCASE2021(nn.Module):
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
-        if not isinstance(widths, Sequence) or len(widths) != 3:
-            raise CoppiceError(
-                f"dcase2021 has three convolutions but widths is {widths!r}; give three numbers, such as [16, 16, 32]."
-            )
-        names = ("conv1", "conv2", "conv3", "dense")
-        for name, size in zip(names, (*widths, dense), strict=True):
-            if not _whole(size, 1, 65_536):
-                raise CoppiceError(f"dcase2021 cannot have {size!r} units in {name}; give 1 to 65536.")
-        if not _whole(classes, 2, 65_536):
-            raise CoppiceError(f"dcase2021 cannot tell {classes!r} classes apart; give 2 to 65536.")
-        if not _whole(bands, 20, 65_536) or not _whole(frames, 5, 10**9):
-            raise CoppiceError(
-                f"dcase2021 cannot take a {bands}×{frames} log-mel (bands × frames): its pools need at least "
-                "20 bands and 5 frames; use a longer clip or a smaller hop."
-            )
-        if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-            raise CoppiceError(f"dropout is {dropout!r}; give a number from 0 to below 1, such as 0.3.")
+        check_list(self.name, "widths", widths, ("conv1", "conv2", "conv3"), (16, 16, 32))
+        check_units(self.name, "dense", dense)
+        check_classes(self.name, classes)
+        check_log_mel(self.name, bands, frames, least=(20, 5))
+        check_dropout(dropout)
         first, second, third = widths
         self.bands, self.frames = bands, frames
         self.conv1 = nn.Conv2d(1, first, 7, padding="same")
@@ -116,7 +106,3 @@ class DCASE2021(nn.Module):
         x = self.dropout(self.pool3(x))
         x = self.dropout(torch.relu(self.dense1(x.flatten(1))))
         return self.dense2(x)
-
-
-def _whole(value: object, low: int, high: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from coppice.networks.dcase2021 import DCASE2021
 from coppice.networks.registry import network
-from coppice.networks.sizes import check_classes, check_dropout, check_list, check_log_mel, check_units
 
 
 @network("dcase2022")
@@ -44,6 +43,8 @@ class DCASE2022(DCASE2021):
     ((4, 10), torch.Size([2, 10]))
     """
 
+    name = "dcase2022"
+
     def __init__(
         self,
         *,
@@ -54,10 +55,4 @@ class DCASE2022(DCASE2021):
         frames: int = 51,
         dropout: float = 0.3,
     ) -> None:
-        # Checked here too, so that a message names this network.
-        check_list("dcase2022", "widths", widths, ("conv1", "conv2", "conv3"), (16, 16, 32))
-        check_units("dcase2022", "dense", dense)
-        check_classes("dcase2022", classes)
-        check_log_mel("dcase2022", bands, frames, least=(20, 5))
-        check_dropout(dropout)
         super().__init__(widths=widths, dense=dense, classes=classes, bands=bands, frames=frames, dropout=dropout)
