@@ -1,69 +1,216 @@
-"""Cosine similarity against the published way: one full SVD per filter, one call per pair of filters."""
+"""What ranking costs: beside the published way, criterion by criterion, and as layers and networks grow.
 
+``python benchmarks/bench_criteria.py`` prints the tables; ``--page docs`` writes them, with figures, into
+``docs/benchmarks.md``.
+
+Times are processor time of one thread (medians), which what else the machine does disturbs least: the published way
+has no use for more, as its decompositions are too small. The column for all cores is the best wall-clock time.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from coppice.criteria.evidence import Evidence
 from coppice.criteria.registry import rank
+from criteria_page import write_page
+from published_similarity import published
+
+BESIDE = [(d, d, 3, 3) for d in (64, 128, 256, 512, 1024, 2048)] + [(d, d, 7, 7) for d in (64, 128, 256, 512)]
+PASSIVE = (
+    "l1",
+    "l2",
+    "bn_scale",
+    "geometric_mean_deviation",
+    "geometric_median",
+    "cosine_similarity",
+    "cosine_similarity_2022",
+    "nystrom",
+    "nystrom_spread",
+    "operator_norm",
+    "operator_norm_order_free",
+    "weighted_degree",
+    "absolute_weighted_degree",
+    "betweenness",
+    "random",
+)
+SIZES = (128, 512, 2048)
+GROWING = ("cosine_similarity", "nystrom", "weighted_degree", "operator_norm", "l1", "geometric_median", "betweenness")
+FILTERS = [2**power for power in range(6, 15)]
+DEPTHS = (1, 2, 4, 8, 16, 32, 64)
+SLOW = {"betweenness": 512, "geometric_median": 8192}  # filters beyond which a criterion is not timed
+CNN14 = [(64, 1), (64, 64), (128, 64), (128, 128), (256, 128), (256, 256), (512, 256), (512, 512)]
+CNN14 += [(1024, 512), (1024, 1024), (2048, 1024), (2048, 2048)]
+CORES = os.cpu_count() or 1
 
 
-def published(weight: np.ndarray) -> list[int]:
-    """Rank as the released code does, in Python loops."""
-    filters, channels = weight.shape[:2]
-    rows = []
-    for one in weight.reshape(filters, channels, -1):
-        u, _, vt = np.linalg.svd(one.T, full_matrices=True)
-        column = np.outer(u[:, 0], vt[0])[:, 0]
-        rows.append(column / np.linalg.norm(column))
-    distances = np.full((filters, filters), np.inf)
-    for i in range(filters):
-        for j in range(filters):
-            if i != j:
-                cosine = np.dot(rows[i], rows[j]) / np.sqrt(np.dot(rows[i], rows[i]) * np.dot(rows[j], rows[j]))
-                distances[i, j] = np.round(1 - cosine, 12)
-    nearest = distances.argmin(axis=1)
-    important: list[int] = []
-    redundant: set[int] = set()
-    for index in np.argsort(distances.min(axis=1), kind="stable").tolist():
-        if index not in redundant:
-            important.append(index)
-            redundant.add(int(nearest[index]))
-    return sorted(important)
+def weights(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Return random weights as a network stores them."""
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape, dtype=np.float32))
 
 
-def median_seconds(function: Callable[[], object], repeats: int) -> float:
-    """Return the median wall-clock time of a call, after one that is not counted."""
+def median_ms(function: Callable[[], object], *, budget_s: float = 0.6) -> float:
+    """Return the median processor time of a call, after one that is not counted."""
+    begin = time.process_time()
     function()
+    times = [time.process_time() - begin]
+    for _ in range(max(0, min(40, round(budget_s / max(times[0], 1e-4))))):
+        begin = time.process_time()
+        function()
+        times.append(time.process_time() - begin)
+    return 1e3 * statistics.median(times[1:] or times)
+
+
+def best_ms(function: Callable[[], object], repeats: int = 15) -> float:
+    """Return the shortest wall-clock time of a call with torch on all cores."""
+    torch.set_num_threads(CORES)
     times = []
     for _ in range(repeats):
         begin = time.perf_counter()
         function()
         times.append(time.perf_counter() - begin)
-    return statistics.median(times)
+    torch.set_num_threads(1)
+    return 1e3 * min(times)
+
+
+def beside_the_published_way() -> list[dict]:
+    """Compare cosine similarity and its Nyström form with the published way; the kept sets must be equal."""
+    rows = []
+    for shape in BESIDE:
+        weight = weights(*shape)
+        important, seconds, extrapolated = published(weight.double().numpy())
+        ranking = rank(weight, "cosine_similarity")
+        assert list(ranking.keep or ()) == important, f"{shape}: another set is kept"
+        rows.append(
+            {
+                "shape": shape,
+                "kept": len(important),
+                "published_ms": 1e3 * seconds,
+                "extrapolated": extrapolated,
+                "exact_ms": median_ms(lambda weight=weight: rank(weight, "cosine_similarity")),
+                "nystrom_ms": median_ms(lambda weight=weight: rank(weight, "nystrom")),
+                "spread_ms": median_ms(lambda weight=weight: rank(weight, "nystrom_spread")),
+                "all_cores_ms": best_ms(lambda weight=weight: rank(weight, "cosine_similarity")),
+            }
+        )
+        print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def criterion_by_criterion() -> list[dict]:
+    """Time every criterion that looks at weights on layers of 3×3 kernels with as many channels as filters."""
+    rows = []
+    for name in PASSIVE:
+        row: dict = {"criterion": name}
+        for filters in SIZES:
+            if filters <= SLOW.get(name, filters):
+                weight, evidence = weights(filters, filters, 3, 3), Evidence(scale=torch.rand(filters))
+                row[str(filters)] = median_ms(lambda w=weight, e=evidence, n=name: rank(w, n, evidence=e))
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    return rows
+
+
+def growth() -> list[dict]:
+    """Time criteria against the number of filters, of 64 channels and 3×3 kernels."""
+    rows = []
+    for name in GROWING:
+        for filters in FILTERS:
+            if filters <= SLOW.get(name, filters):
+                weight = weights(filters, 64, 3, 3)
+                ms = median_ms(lambda w=weight, n=name: rank(w, n), budget_s=0.3)
+                rows.append({"criterion": name, "filters": filters, "ms": ms})
+        print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def depth() -> list[dict]:
+    """Time criteria against the number of layers, of 128 filters, 128 channels and 3×3 kernels."""
+    layers = [weights(128, 128, 3, 3, seed=layer) for layer in range(max(DEPTHS))]
+    return [
+        {"criterion": name, "layers": count, "ms": median_ms(lambda c=count, n=name: [rank(w, n) for w in layers[:c]])}
+        for name in GROWING[:-1]
+        for count in DEPTHS
+    ]
+
+
+def whole_network() -> list[dict]:
+    """Time all twelve convolutions of CNN14, 75 million weights."""
+    layers = [weights(*shape, 3, 3) for shape in CNN14]
+    return [
+        {"criterion": name, "ms": median_ms(lambda n=name: [rank(w, n) for w in layers], budget_s=1.0)}
+        for name in ("cosine_similarity", "nystrom", "operator_norm", "l1")
+    ]
+
+
+def _resident_mib(which: str) -> float:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition(f"{which}:")[2].split()[0]) / 1024
+
+
+def _peak(shape: tuple[int, ...], name: str, pipe: multiprocessing.connection.Connection) -> None:
+    torch.set_num_threads(1)
+    rank(weights(8, *shape[1:]), name)
+    weight = weights(*shape)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak counts from here
+    before = _resident_mib("VmRSS")
+    rank(weight, name)
+    pipe.send(_resident_mib("VmHWM") - before)
+
+
+def memory() -> list[dict]:
+    """Measure in a process of its own what ranking 16,384 filters takes beyond the weights."""
+    rows = []
+    for name in (
+        "cosine_similarity",
+        "nystrom",
+        "nystrom_spread",
+        "weighted_degree",
+        "absolute_weighted_degree",
+        "geometric_median",
+        "operator_norm",
+        "l1",
+    ):
+        for shape in ((16_384, 64, 3, 3), (16_384, 512, 3, 3)):
+            context = multiprocessing.get_context("spawn")
+            here, there = context.Pipe()
+            process = context.Process(target=_peak, args=(shape, name, there))
+            process.start()
+            megabytes = here.recv()
+            process.join()
+            held = int(np.prod(shape)) * 4 / 2**20
+            rows.append({"criterion": name, "shape": shape, "weights_mib": held, "mib": megabytes})
+            print(json.dumps(rows[-1]), flush=True)
+    return rows
 
 
 def main() -> None:
-    """Run the comparison on one thread."""
-    torch.set_num_threads(1)  # small matrices: threads of two libraries would only spin against each other
+    """Measure everything on one thread; print, and write the page where asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--page", type=Path, help="folder of benchmarks.md, to be written")
+    page = parser.parse_args().page
+    torch.set_num_threads(1)
     with threadpool_limits(1):
-        compare()
-
-
-def compare() -> None:
-    """Print one line per size of layer: medians of wall-clock time and their ratio."""
-    print("filters  published_ms  coppice_ms  ratio")
-    for filters in (64, 128, 256, 512):
-        weight = np.random.default_rng(0).standard_normal((filters, filters, 3, 3))
-        tensor = torch.from_numpy(weight)
-        assert list(rank(tensor, "cosine_similarity").keep or ()) == published(weight)
-        repeats = 3 if filters < 256 else 1
-        slow = median_seconds(lambda weight=weight: published(weight), repeats)
-        fast = median_seconds(lambda tensor=tensor: rank(tensor, "cosine_similarity"), 9)
-        print(f"{filters:7d}  {1e3 * slow:12.1f}  {1e3 * fast:10.2f}  {slow / fast:5.0f}")
+        measured = {
+            "cores": CORES,
+            "beside": beside_the_published_way(),
+            "criteria": criterion_by_criterion(),
+            "growth": growth(),
+            "depth": depth(),
+            "cnn14": whole_network(),
+            "memory": memory(),
+        }
+    if page:
+        write_page(page, measured)
 
 
 if __name__ == "__main__":

@@ -19,19 +19,25 @@ __version__ = "0.1.0"
 
 # Name -> where it lives. Loaded when first used, so that `import coppice` costs nothing.
 _HOMES = {
+    "Budget": "coppice.pruning.budget",
     "Classifier": "coppice.networks.classifier",
     "CoppiceError": "coppice.core.errors",
+    "Evidence": "coppice.criteria.evidence",
     "FrontEnd": "coppice.audio.front_end",
     "PruningPlan": "coppice.pruning.plan",
     "Recipe": "coppice.recipes.recipe",
+    "Schedule": "coppice.pruning.schedule",
     "TrainingSettings": "coppice.training.settings",
     "average_posteriors": "coppice.ensembles.average",
     "build_network": "coppice.networks.registry",
+    "check": "coppice.challenge.check",
     "classify": "coppice.evaluation.classify",
     "co2": "coppice.energy.co2",
+    "compensate": "coppice.pruning.compensation",
     "count": "coppice.complexity.conventions",
     "criterion": "coppice.criteria.registry",
     "evaluate": "coppice.evaluation.evaluate",
+    "export_onnx": "coppice.export.onnx",
     "finetune": "coppice.training.train",
     "fold_batch_norm": "coppice.complexity.folding",
     "front_end": "coppice.audio.front_end",
@@ -50,12 +56,20 @@ _HOMES = {
     "prune": "coppice.pruning.surgery",
     "quantize": "coppice.quantization.float16",
     "rank": "coppice.criteria.registry",
-    "rankings": "coppice.pruning.planning",
+    "rankings": "coppice.pruning.rankings",
+    "read_onnx": "coppice.export.onnx_file",
+    "rebind_": "coppice.pruning.optimizer",
     "reproduce": "coppice.reproduction.reproduce",
     "run": "coppice.studies.run",
+    "runtime_latency": "coppice.export.latency",
     "save": "coppice.networks.checkpoint",
+    "sensitivity": "coppice.studies.sensitivity",
     "shrink_dense": "coppice.pruning.dense",
+    "submit": "coppice.challenge.submit",
+    "summary": "coppice.criteria.summaries",
     "train": "coppice.training.train",
+    "training_clips": "coppice.pruning.training_clips",
+    "validate": "coppice.challenge.validate",
 }
 
 __all__ = [*sorted(_HOMES), "__version__"]
@@ -63,33 +77,48 @@ __all__ = [*sorted(_HOMES), "__version__"]
 if TYPE_CHECKING:
     from coppice.audio.front_end import FrontEnd, front_end
     from coppice.audio.log_mel import log_mel
+    from coppice.challenge.check import check
+    from coppice.challenge.submit import submit
+    from coppice.challenge.validate import validate
     from coppice.complexity.conventions import count
     from coppice.complexity.folding import fold_batch_norm
     from coppice.complexity.front_end_macs import front_end_macs
     from coppice.complexity.layer_only import mac_reduction
     from coppice.complexity.profile import profile
     from coppice.core.errors import CoppiceError
+    from coppice.criteria.evidence import Evidence
     from coppice.criteria.registry import criterion, rank
+    from coppice.criteria.summaries import summary
     from coppice.datasets.prepare import prepare
     from coppice.datasets.sources import open_dataset
     from coppice.energy.co2 import co2
     from coppice.ensembles.average import average_posteriors
     from coppice.evaluation.classify import classify
     from coppice.evaluation.evaluate import evaluate
+    from coppice.export.latency import runtime_latency
+    from coppice.export.onnx import export_onnx
+    from coppice.export.onnx_file import read_onnx
     from coppice.networks.checkpoint import save
     from coppice.networks.classifier import Classifier
     from coppice.networks.loading import load
     from coppice.networks.registry import build_network, network
+    from coppice.pruning.budget import Budget
+    from coppice.pruning.compensation import compensate
     from coppice.pruning.dense import shrink_dense
     from coppice.pruning.index_files import plan_from_indices
     from coppice.pruning.masking import mask
+    from coppice.pruning.optimizer import rebind_
     from coppice.pruning.plan import PruningPlan
-    from coppice.pruning.planning import plan, rankings
+    from coppice.pruning.planning import plan
+    from coppice.pruning.rankings import rankings
+    from coppice.pruning.schedule import Schedule
     from coppice.pruning.surgery import prune
+    from coppice.pruning.training_clips import training_clips
     from coppice.quantization.float16 import quantize
     from coppice.recipes.recipe import Recipe, load_recipe
     from coppice.reproduction.reproduce import reproduce
     from coppice.studies.run import run
+    from coppice.studies.sensitivity import sensitivity
     from coppice.training.settings import TrainingSettings
     from coppice.training.train import finetune, train
 

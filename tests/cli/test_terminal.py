@@ -18,6 +18,7 @@ ALL = [
     ["rank"],
     ["plan"],
     ["prune"],
+    ["sensitivity"],
     ["finetune"],
     ["quantize"],
     ["evaluate"],

@@ -6,6 +6,7 @@ import torch
 
 from coppice.core.errors import CoppiceError
 from coppice.criteria.cosine_similarity import cosine_distances, prototypes
+from coppice.criteria.evidence import Evidence
 from coppice.criteria.ranking import Ranking
 from coppice.criteria.registry import criterion, criterion_names, rank
 
@@ -88,7 +89,16 @@ def test_a_zero_filter_is_at_distance_one_and_nothing_is_nan():
 @pytest.mark.parametrize("name", criterion_names())
 @pytest.mark.parametrize("shape", [(1, 3, 3, 3), (2, 1), (5, 4, 3)])
 def test_every_criterion_ranks_tiny_layers(name, shape):
-    found = rank(torch.from_numpy(weights(shape)).float(), name)
+    maps = torch.randn(2, shape[0], 4, 5).clamp(min=0)
+    read = torch.randn(9, 2 * shape[0])
+    evidence = Evidence(
+        scale=torch.rand(shape[0]),
+        maps=maps,
+        gradients=torch.randn(maps.shape),
+        read_gram=(read.T @ read).reshape(shape[0], 2, shape[0], 2),
+        read_weights=torch.randn(shape[0], 2, 3),
+    )
+    found = rank(torch.from_numpy(weights(shape)).float(), name, evidence=evidence)
     assert sorted(found.order) == list(range(shape[0]))
     assert found.keep is None or found.keep
 

@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from coppice.core.errors import CoppiceError
-from coppice.pruning.channels import trace
+from coppice.pruning.channels import _traced, trace
 
 
 class Forward(nn.Module):
@@ -101,7 +101,6 @@ def test_filters_that_are_mixed_are_pinned_with_the_reason(image, between, reaso
         lambda x: x * torch.ones(8, 12) + torch.tensor(3.0),
         lambda x: x.flip(1),
         lambda x: F.interpolate(x, scale_factor=2),
-        lambda x: torch.cat(x.chunk(2, 1), 1),
         lambda x: x.masked_fill(x < 0, 1.0).unsqueeze(0).squeeze(0),
     ],
 )
@@ -141,8 +140,62 @@ def test_a_parameter_that_scales_channels_leaves_with_them(image):
 
 
 def test_computed_weights_are_pinned_not_guessed(image):
-    network = nn.Sequential(nn.Conv2d(1, 4, 1), nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 3, 1)))
+    network = nn.Sequential(nn.Conv2d(1, 4, 1), nn.utils.parametrizations.spectral_norm(nn.Conv2d(4, 3, 1)))
     network.append(nn.Conv2d(3, 2, 1))
     channels = trace(network, image)
     assert "computed, not stored" in channels.reasons["0"]
     assert "1" not in channels.layers
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda x: torch.cat(x.chunk(2, 1), 1),
+        lambda x: torch.cat(x.split(3, 1)[::-1], 1),
+        lambda x: x.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2),
+        lambda x: F.channel_shuffle(x, 2),
+    ],
+)
+def test_equal_parts_lose_alike(image, between):
+    assert trace(Forward(between), image).filters["conv1"] == (1, 2, 3, 1, 2, 3)
+
+
+def test_convolutions_are_not_computed_unless_the_forward_looks_at_values(image):
+    seen = []
+
+    def between(x):
+        seen.append(float(x.abs().sum()) if network.looks else x.abs().sum())
+        return x
+
+    network = Forward(between)
+    network.looks = False
+    quick = trace(network, image)
+    assert float(seen.pop()) == 0 and not seen
+    network.looks = True
+    assert trace(network, image) == quick
+    assert seen[-1] > 0
+
+
+def test_a_forward_that_catches_everything_is_still_traced_with_true_values(image):
+    network = Forward(None)
+
+    def between(x):
+        try:
+            return x if bool((image != 0).any()) else x.sum(1, keepdim=True).expand_as(x)
+        except BaseException:
+            return x.sum(1, keepdim=True).expand_as(x)
+
+    network.odd.forward = between
+    assert trace(network, image).filters["conv1"] == (1, 2, 3, 4, 5, 6)
+
+
+def test_every_network_is_traced_the_same_with_and_without_values(any_network):
+    network, example = any_network
+    assert _traced(network, example, values=False) == _traced(network, example, values=True)
+
+
+def test_the_switch_for_fused_attention_comes_back(image):
+    before = torch.backends.mha.get_fastpath_enabled()
+    with pytest.raises(CoppiceError):
+        trace(Forward(lambda x: torch.i0(x)), image)
+    assert torch.backends.mha.get_fastpath_enabled() == before

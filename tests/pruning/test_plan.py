@@ -19,14 +19,15 @@ def plans(draw):
         keep = draw(st.sets(st.integers(0, filters - 1), min_size=1))
         coupled = draw(st.lists(names.map(lambda text: "." + text * 9), unique=True, max_size=2))
         layers.append(LayerPlan(name, filters, tuple(sorted(keep)), tuple(coupled)))
-    return PruningPlan(draw(st.none() | names), tuple(layers))
+    decided_by, remarks = draw(st.none() | names), tuple(draw(st.lists(names, max_size=2)))
+    return PruningPlan(draw(st.none() | names), tuple(layers), decided_by, remarks)
 
 
 @modest
 @given(plans())
 def test_json_round_trip_gives_the_same_plan(plan):
     assert PruningPlan.from_json(plan.to_json()) == plan
-    assert json.loads(plan.to_json())["version"] == 1
+    assert json.loads(plan.to_json())["version"] == 2
 
 
 def test_a_plan_survives_the_disk(tmp_path):
@@ -34,6 +35,12 @@ def test_a_plan_survives_the_disk(tmp_path):
     plan.save(tmp_path / "plan.json")
     assert PruningPlan.load(tmp_path / "plan.json") == plan
     assert plan.keep("conv2") == (0, 3) and plan.keep("conv3") is None
+
+
+def test_a_plan_of_version_1_is_still_read():
+    plan = PruningPlan.from_data(document(entry()))
+    assert (plan.version, plan.decided_by, plan.remarks) == (2, None, ())
+    assert PruningPlan.from_json(plan.to_json()) == plan
 
 
 def entry(**changes):
@@ -47,7 +54,11 @@ def document(*layers, **changes):
 WRONG = [
     ([], "the plan is"),
     ({"version": 1}, "no 'layers'"),
-    (document(version=2), "version 2"),
+    (document(version=3), "version 3; this coppice reads up to 2"),
+    (document(version=0), "version 0"),
+    (document(version=2, decided_by=4), "decided_by is 4"),
+    (document(version=2, remarks="none"), "give a list"),
+    (document(version=2, remarks=[1]), "give a list of texts"),
     (document(version=True), "version True"),
     (document(version=1.0), "version 1.0"),
     (document(criterion=3), "criterion is 3"),

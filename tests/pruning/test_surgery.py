@@ -3,7 +3,6 @@ import random
 
 import pytest
 import torch
-import torch_pruning
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -118,25 +117,6 @@ def test_pruned_equals_a_network_whose_consumers_see_zeros(networks, kind, keeps
         reference.get_submodule(name).register_forward_pre_hook(zero)
     inputs = torch.randn(2, *example.shape[1:], dtype=torch.float64)
     assert (small(inputs) - reference(inputs)).abs().max() <= 1e-10
-
-
-@pytest.mark.parametrize(
-    ("kind", "name", "keep"),
-    [("plain", "conv1", [0, 2, 3]), ("plain", "conv3", [1, 5, 6]), ("residual", "stem.0", [0, 1, 4])],
-)
-def test_torch_pruning_cuts_the_same_tensors(request, image, kind, name, keep):
-    network = request.getfixturevalue(kind)
-    filters = network.get_submodule(name).out_channels
-    small = prune(network, by_name(**{name: (filters, keep)}), example=image)
-    theirs = copy.deepcopy(network).eval()
-    graph = torch_pruning.DependencyGraph().build_dependency(theirs, example_inputs=image)
-    gone = [index for index in range(filters) if index not in keep]
-    group = graph.get_pruning_group(theirs.get_submodule(name), torch_pruning.prune_conv_out_channels, idxs=gone)
-    group.prune()
-    expected = theirs.state_dict()
-    assert small.state_dict().keys() == expected.keys()
-    for tensor, value in small.state_dict().items():
-        assert torch.equal(value, expected[tensor]), tensor
 
 
 def test_layers_say_their_new_sizes(any_network):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from coppice import __version__
-from coppice.cli import data, energy, networks, published, runs
+from coppice.cli import challenge, data, energy, export, networks, pruning, published, runs, sensitivity
 from coppice.core.errors import CoppiceError
 
 _INTERRUPTED = 130
@@ -39,8 +39,12 @@ def _root(
 
 runs.add_commands(app)
 networks.add_commands(app)
+pruning.add_commands(app)
+sensitivity.add_commands(app)
+export.add_commands(app)
 published.add_commands(app)
 energy.add_commands(app)
+challenge.add_commands(app)
 app.add_typer(data.app, name="data")
 
 

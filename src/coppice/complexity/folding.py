@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from coppice.core.calls import module_calls
+from coppice.core.dispatch import DispatchMode
 from coppice.core.modes import eval_mode
 
 _Conv = nn.modules.conv._ConvNd
@@ -43,7 +43,7 @@ def folding_pairs(network: nn.Module, example: Float[Tensor, "1 *shape"]) -> dic
                 handle = module.register_forward_pre_hook(lambda *_, name=name: times.update([name]))
                 hooks.callback(handle.remove)
 
-        class Watch(TorchDispatchMode):
+        class Watch(DispatchMode):
             def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
                 for argument in tree_leaves((args, kwargs)):  # also inside the list that cat takes
                     if isinstance(argument, Tensor) and id(argument) in made_by:

@@ -1,7 +1,7 @@
 """Measured latency: warm-up, many repeats, median and p95, several networks in turn so that drift hits all alike."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -52,19 +52,42 @@ def measure_latency(
     True
     """
     before = torch.get_num_threads()
-    times: dict[str, list[float]] = {name: [] for name in networks}
+
+    def call(network: nn.Module) -> Callable[[], object]:
+        return lambda: network(example)
+
     with ExitStack() as stack:
         for network in networks.values():
             stack.enter_context(eval_mode(network))
         stack.enter_context(torch.inference_mode())
         torch.set_num_threads(threads)
         stack.callback(torch.set_num_threads, before)
-        for turn in range(warmup + repeats):
-            for name, network in networks.items():
-                start = time.perf_counter()
-                network(example)
-                if turn >= warmup:
-                    times[name].append(1000 * (time.perf_counter() - start))
+        calls = {name: call(network) for name, network in networks.items()}
+        return time_in_turn(calls, repeats=repeats, warmup=warmup)
+
+
+def time_in_turn(calls: Mapping[str, Callable[[], object]], *, repeats: int, warmup: int) -> dict[str, Latency]:
+    """Time calls of any kind, in turn (A B C A B C …), so that drift of the machine's speed hits all alike.
+
+    Parameters
+    ----------
+    calls : mapping of name to callable
+        Each does its work once.
+    repeats, warmup : int
+        Timed and untimed calls of each.
+
+    Examples
+    --------
+    >>> sorted(time_in_turn({"a": lambda: 1, "b": lambda: 2}, repeats=3, warmup=1))
+    ['a', 'b']
+    """
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(warmup + repeats):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if turn >= warmup:
+                times[name].append(1000 * (time.perf_counter() - start))
     return {
         name: Latency(float(np.percentile(values, 50)), float(np.percentile(values, 95)))
         for name, values in times.items()

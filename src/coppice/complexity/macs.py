@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from coppice.complexity.attention import products_of_attention
+from coppice.core.attention import products_of_attention
 from coppice.core.calls import module_calls
+from coppice.core.dispatch import DispatchMode
 from coppice.core.modes import eval_mode
 
 CONVENTION = "convolutions and dense layers, without biases, for one clip; everything else counts 0"
@@ -73,10 +73,10 @@ def count_macs(network: nn.Module, example: Float[Tensor, "1 *shape"]) -> MacCou
 
     with module_calls(network) as calls, eval_mode(network), products_of_attention():
 
-        class Count(TorchDispatchMode):
+        class Count(DispatchMode):
             def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
                 out = func(*args, **(kwargs or {}))
-                macs = _macs(func.overloadpacket, args, out)
+                macs = operator_macs(func.overloadpacket, args, out)
                 if macs:
                     name = calls.current
                     by_layer[name] = by_layer.get(name, 0) + macs
@@ -91,7 +91,22 @@ def count_macs(network: nn.Module, example: Float[Tensor, "1 *shape"]) -> MacCou
     return MacCount(sum(by_layer.values()), by_layer, shapes, biases)
 
 
-def _macs(operator: Any, args: Any, out: Any) -> int:
+def operator_macs(operator: Any, args: Any, out: Any) -> int:
+    """Return the MACs of one executed operator; 0 for what is no product.
+
+    Parameters
+    ----------
+    operator : torch.ops.aten packet
+    args : tuple
+        Its positional arguments.
+    out : Tensor or tuple
+        What it returned.
+
+    Examples
+    --------
+    >>> operator_macs(torch.ops.aten.mm, (torch.zeros(2, 3), torch.zeros(3, 4)), torch.zeros(2, 4))
+    24
+    """
     if operator is _aten.convolution:
         weight, transposed = args[1], args[6]
         # A transposed convolution multiplies every input element, an ordinary one fills every output element.

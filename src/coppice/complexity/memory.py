@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from coppice.core.dispatch import DispatchMode
 from coppice.core.modes import eval_mode
 
 
@@ -44,7 +44,7 @@ def peak_activation_bytes(network: nn.Module, example: Float[Tensor, "1 *shape"]
         weakref.finalize(storage, alive.pop, key, None)
         peak = max(peak, sum(alive.values()))
 
-    class Watch(TorchDispatchMode):
+    class Watch(DispatchMode):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             out = func(*args, **(kwargs or {}))
             for leaf in tree_leaves(out):

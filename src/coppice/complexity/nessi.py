@@ -8,12 +8,12 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from coppice.complexity.attention import products_of_attention
 from coppice.complexity.folding import folding_pairs
+from coppice.core.attention import products_of_attention
 from coppice.core.calls import ModuleCalls, module_calls
+from coppice.core.dispatch import DispatchMode
 from coppice.core.errors import CoppiceError
 from coppice.core.modes import eval_mode
 
@@ -133,7 +133,7 @@ class _Constants:
             self._known.pop(id(tensor), None)
 
 
-class _Count(TorchDispatchMode):
+class _Count(DispatchMode):
     def __init__(self, calls: ModuleCalls, modules: dict[str, nn.Module], absorbed: set[str], *, folded: bool) -> None:
         super().__init__()
         self.calls, self.modules, self.absorbed, self.folded = calls, modules, absorbed, folded

@@ -3,13 +3,16 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from coppice.criteria.cosine_similarity import rank_by_similarity
+from coppice.criteria.prototypes import prototypes
 from coppice.criteria.quicksort import quicksort_order
 from coppice.criteria.ranking import Ranking
 from coppice.criteria.registry import criterion
+from coppice.criteria.similarity_order import rank_by_vectors
+from coppice.criteria.threads import one_thread
 
 
-@criterion("cosine_similarity_2022")
+@criterion("cosine_similarity_2022", as_stored=True)
+@one_thread()
 def cosine_similarity_2022(weight: Float[Tensor, "filters channels *kernel"]) -> Ranking:
     """Rank as ``cosine_similarity`` does, with the tie rule that the published kept sets were made with.
 
@@ -33,4 +36,4 @@ def cosine_similarity_2022(weight: Float[Tensor, "filters channels *kernel"]) ->
     >>> cosine_similarity_2022(torch.tensor([[[1.0, 0.0]], [[1.0, 0.1]], [[0.0, 1.0]]])).keep
     (0, 2)
     """
-    return rank_by_similarity(weight, name="cosine_similarity_2022", visit=quicksort_order)
+    return rank_by_vectors(prototypes(weight), name="cosine_similarity_2022", visit=quicksort_order)

@@ -6,6 +6,11 @@ from torch import Tensor
 
 from coppice.criteria.ranking import Ranking
 from coppice.criteria.registry import criterion
+from coppice.criteria.threads import in_stretches
+
+BLOCK = 2**20  # distances at a time: 8 MiB
+ROWS = 64  # the least that is worth a thread
+NEAR = 1e-4  # share of the squared norms below which a squared distance from inner products loses too many digits
 
 
 @criterion("geometric_median")
@@ -25,10 +30,31 @@ def geometric_median(weight: Float[Tensor, "filters channels *kernel"]) -> Ranki
 
     Examples
     --------
-    >>> import torch
     >>> geometric_median(torch.tensor([[0.0, 0.0], [1.0, 0.0], [5.0, 0.0]])).scores
     (6.0, 5.0, 9.0)
     """
-    rows = weight.flatten(1)
-    distances = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
-    return Ranking.from_scores("geometric_median", distances.sum(dim=1))
+    largest = weight.abs().max().clamp(min=torch.finfo(weight.dtype).tiny)
+    rows = weight.flatten(1) / largest  # squares must neither underflow nor overflow
+    squares = torch.linalg.vecdot(rows, rows)
+    step = max(1, BLOCK // len(rows))
+
+    def stretch(begin: int, end: int) -> Float[Tensor, " some"]:
+        parts = [_distances(rows, squares, first, min(end, first + step)) for first in range(begin, end, step)]
+        return torch.cat([part.sum(dim=1) for part in parts])
+
+    return Ranking.from_scores("geometric_median", torch.cat(in_stretches(stretch, len(rows), enough=ROWS)) * largest)
+
+
+def _distances(
+    rows: Float[Tensor, "filters weights"], squares: Float[Tensor, " filters"], first: int, end: int
+) -> Float[Tensor, "some filters"]:
+    """Return the distances of some rows from all, by one matrix product; those of near ones are computed anew."""
+    some = rows[first:end]
+    both = squares[first:end, None] + squares
+    squared = torch.addmm(both, some, rows.T, alpha=-2)
+    squared[torch.arange(len(some)), torch.arange(first, end)] = 0.0
+    pairs = ((squared < NEAR * both) & (squared != 0)).nonzero()
+    for here, there in (chunk.unbind(dim=1) for chunk in pairs.split(max(1, BLOCK // rows.shape[1]))):
+        difference = some[here] - rows[there]
+        squared[here, there] = torch.linalg.vecdot(difference, difference)
+    return squared.clamp_(min=0.0).sqrt_()

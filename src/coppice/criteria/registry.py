@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -9,28 +10,43 @@ from jaxtyping import Float
 from torch import Tensor
 
 from coppice.core.errors import CoppiceError, did_you_mean
+from coppice.criteria.evidence import Evidence, evidence_names, looks_at, missing_sentence
+from coppice.criteria.finite import refuse_not_finite
 from coppice.criteria.ranking import Ranking
 
 AnyCriterion = TypeVar("AnyCriterion", bound=Callable[..., Ranking])
-_CRITERIA: dict[str, Callable[..., Ranking]] = {}
+_CRITERIA: dict[str, "_Registered"] = {}
 
 
-def criterion(name: str) -> Callable[[AnyCriterion], AnyCriterion]:
+@dataclass(frozen=True)
+class _Registered:
+    function: Callable[..., Ranking]
+    asks: frozenset[str]  # names of its arguments
+    as_stored: bool
+
+
+def criterion(name: str, *, as_stored: bool = False) -> Callable[[AnyCriterion], AnyCriterion]:
     """Register a function of weights as a criterion.
 
     The function takes the float64 weight of one layer, ``Float[Tensor, "filters channels *kernel"]`` (a
-    linear layer has no kernel axes), and returns a :class:`~coppice.criteria.ranking.Ranking`. One that draws
-    random numbers declares the keyword ``seed``.
+    linear layer has no kernel axes), and returns a :class:`~coppice.criteria.ranking.Ranking`. What else it needs, it
+    declares as keyword-only arguments: ``seed`` for random numbers, fields of
+    :class:`~coppice.criteria.evidence.Evidence`, such as ``maps``, or a summary of them by its name (see
+    :func:`~coppice.criteria.summaries.summary`).
 
     Parameters
     ----------
     name : str
         What recipes and the command line call it.
+    as_stored : bool
+        Give the function the weight as the network stores it (any floating-point type, not checked) in place of a
+        checked float64 copy. For criteria that go through large layers piece by piece, and refuse weights that are
+        not finite themselves.
 
     Raises
     ------
     CoppiceError
-        If the name is taken.
+        If the name is taken, or the function asks for something that nobody knows.
 
     Examples
     --------
@@ -45,7 +61,12 @@ def criterion(name: str) -> Callable[[AnyCriterion], AnyCriterion]:
     def register(function: AnyCriterion) -> AnyCriterion:
         if name in _CRITERIA:
             raise CoppiceError(f"there is already a criterion {name!r}; choose another name.")
-        _CRITERIA[name] = function
+        parameters = inspect.signature(function).parameters
+        for asked in list(parameters.values())[1:]:
+            known = ("seed", *evidence_names())
+            if asked.default is asked.empty and asked.kind is asked.KEYWORD_ONLY and asked.name not in known:
+                raise CoppiceError(f"criterion {name!r} asks for {asked.name!r}. {did_you_mean(asked.name, known)}")
+        _CRITERIA[name] = _Registered(function, frozenset(parameters), as_stored)
         return function
 
     return register
@@ -62,7 +83,45 @@ def criterion_names() -> tuple[str, ...]:
     return tuple(sorted(_CRITERIA))
 
 
-def rank(weight: Float[Tensor, "filters channels *kernel"], criterion: str, *, seed: int = 0) -> Ranking:
+def criterion_needs(name: str) -> frozenset[str]:
+    """Return which evidence a criterion asks for, fields and summaries alike; empty for one that looks at weights only.
+
+    Raises
+    ------
+    CoppiceError
+        If there is no such criterion.
+
+    Examples
+    --------
+    >>> criterion_needs("l1")
+    frozenset()
+    """
+    return _find(name).asks.intersection(evidence_names())
+
+
+def needs_clips(name: str) -> bool:
+    """Say whether a criterion looks at what layers hand on for clips.
+
+    Raises
+    ------
+    CoppiceError
+        If there is no such criterion.
+
+    Examples
+    --------
+    >>> needs_clips("taylor"), needs_clips("l1")
+    (True, False)
+    """
+    return any(looks_at(need) - {"scale"} for need in criterion_needs(name))
+
+
+def rank(
+    weight: Float[Tensor, "filters channels *kernel"],
+    criterion: str,
+    *,
+    seed: int = 0,
+    evidence: Evidence | None = None,
+) -> Ranking:
     """Rank the filters of one layer.
 
     Parameters
@@ -73,6 +132,8 @@ def rank(weight: Float[Tensor, "filters channels *kernel"], criterion: str, *, s
         Name of a criterion (see :func:`criterion_names`).
     seed : int >= 0
         For criteria that draw random numbers; others ignore it.
+    evidence : Evidence, optional
+        For criteria that look at more than the weights.
 
     Returns
     -------
@@ -81,24 +142,34 @@ def rank(weight: Float[Tensor, "filters channels *kernel"], criterion: str, *, s
     Raises
     ------
     CoppiceError
-        If there is no such criterion, or the weight has no filters or is not finite.
+        If there is no such criterion, what it needs is missing, or the weight has no filters or is not finite.
 
     Examples
     --------
     >>> rank(torch.tensor([[1.0, -3.0], [2.0, 1.0]]), "l1").order
     (1, 0)
     """
-    function = _CRITERIA.get(criterion)
-    if function is None:
-        raise CoppiceError(f"there is no criterion {criterion!r}. {did_you_mean(criterion, criterion_names())}")
+    registered = _find(criterion)
     if not weight.is_floating_point() or weight.ndim < 2 or weight.numel() == 0:
         kind = str(weight.dtype).removeprefix("torch.")
         raise CoppiceError(
             f"a weight of shape {tuple(weight.shape)} and type {kind} cannot be ranked; give floating-point "
             "numbers of shape (filters, channels, *kernel)."
         )
-    if not all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(weight)):
-        where = int((~torch.isfinite(weight)).flatten(1).any(dim=1).nonzero()[0])
-        raise CoppiceError(f"filter {where} has weights that are not finite; a network with NaN cannot be ranked.")
-    options: dict[str, Any] = {"seed": seed} if "seed" in inspect.signature(function).parameters else {}
-    return function(weight.detach().to("cpu", torch.float64), **options)
+    options: dict[str, Any] = {"seed": seed} if "seed" in registered.asks else {}
+    for name in sorted(criterion_needs(criterion)):
+        known = None if evidence is None else evidence.look_up(name, len(weight))
+        if known is None:
+            raise CoppiceError(f"criterion {criterion!r} needs {missing_sentence(name)}.")
+        options[name] = known
+    weight = weight.detach().cpu()
+    if not registered.as_stored:
+        refuse_not_finite(weight)
+        weight = weight.to(torch.float64)
+    return registered.function(weight, **options)
+
+
+def _find(name: str) -> _Registered:
+    if name not in _CRITERIA:
+        raise CoppiceError(f"there is no criterion {name!r}. {did_you_mean(name, criterion_names())}")
+    return _CRITERIA[name]

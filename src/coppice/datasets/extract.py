@@ -90,7 +90,7 @@ def _extract(opened: zipfile.ZipFile, archive: Path, folder: Path, max_total_byt
             f"{archive} unpacks to {bytes_text(declared)}; at most {bytes_text(max_total_bytes)} are allowed."
         )
     for member in members:
-        _refuse_unsafe(member, archive)
+        refuse_unsafe(member, archive)
     remaining = max_total_bytes
     with progress_bar("unpacking", len(members)) as advance:
         for member in members:
@@ -105,11 +105,24 @@ def _extract(opened: zipfile.ZipFile, archive: Path, folder: Path, max_total_byt
             advance(1, "")
 
 
-def _refuse_unsafe(member: zipfile.ZipInfo, archive: Path) -> None:
+def refuse_unsafe(member: zipfile.ZipInfo, archive: Path) -> None:
+    """Refuse a member of a zip file that is a link or device, or lies outside the archive's folder.
+
+    Raises
+    ------
+    CoppiceError
+        If it is; it names archive and member.
+
+    Examples
+    --------
+    >>> refuse_unsafe(zipfile.ZipInfo("/etc/passwd"), Path("a.zip"))
+    Traceback (most recent call last):
+    coppice.core.errors.CoppiceError: a.zip holds '/etc/passwd', which lies outside its folder; do not trust it.
+    """
     name = member.filename
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name or not path.parts:
         raise CoppiceError(f"{archive} holds {name!r}, which lies outside its folder; do not trust it.")
     kind = stat.S_IFMT(member.external_attr >> 16)
-    if kind not in (0, stat.S_IFREG):
+    if kind not in (0, stat.S_IFREG) and not (member.is_dir() and kind == stat.S_IFDIR):
         raise CoppiceError(f"{archive} holds {name!r}, which is a link or device, not a file; do not trust it.")

@@ -1,19 +1,20 @@
 """Which filter does each channel depend on: traced once on an example, then pure data."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from coppice.core.attention import products_of_attention
 from coppice.core.calls import module_calls
 from coppice.core.errors import CoppiceError, did_you_mean
 from coppice.core.modes import eval_mode
 from coppice.pruning import layer_rules, rules  # noqa: F401 - registers the rules
 from coppice.pruning.labels import vector_along
-from coppice.pruning.tracer import LAYERS, Tracer
+from coppice.pruning.tracer import LAYERS, Tracer, ValuesRead
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,23 @@ class Cut:
 
 
 @dataclass(frozen=True)
+class Norm:
+    """A weight stored as direction and magnitude (weight normalisation, Salimans and Kingma, NeurIPS 2016).
+
+    Attributes
+    ----------
+    magnitude, direction : str
+        Dotted names of the two tensors.
+    axis : int
+        The magnitude holds the norm of each slice of the weight along this axis.
+    """
+
+    magnitude: str
+    direction: str
+    axis: int
+
+
+@dataclass(frozen=True)
 class Channels:
     """Filters that live and die together, for a whole network.
 
@@ -52,6 +70,10 @@ class Channels:
         Every axis that shrinks.
     reasons : mapping of str to str
         Layer name → why (some of) its filters never leave.
+    norms : tuple of Norm
+        Weights under weight normalisation: where these lose channels, their magnitudes change.
+    widths : mapping of str to tuple of int
+        Normalisations that hold no tensors → unit of each channel.
 
     Examples
     --------
@@ -68,6 +90,8 @@ class Channels:
     filters: Mapping[str, tuple[int, ...]]
     cuts: tuple[Cut, ...]
     reasons: Mapping[str, str]
+    norms: tuple[Norm, ...] = ()
+    widths: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -130,12 +154,16 @@ class Channels:
         return frozenset(doomed)
 
 
-def trace(network: nn.Module, example: Float[Tensor, "1 *shape"]) -> Channels:
+def trace(
+    network: nn.Module, example: Float[Tensor, "1 *shape"], *, tracer: Callable[..., Tracer] = Tracer
+) -> Channels:
     """Run a network once on an example and find which filter each channel depends on.
 
     Label propagation: every convolution and linear layer gives each output channel a label; labels travel
-    through all operators of the forward pass with the values. The network's training flags, hooks and
-    ``requires_grad`` are as before when the call ends, also when it fails.
+    through all operators of the forward pass. The values of convolutions are computed only where the forward
+    looks at values to decide what to do, which makes tracing many times faster than a forward pass of a large
+    network. The network's training flags, hooks and ``requires_grad`` are as before when the call ends, also when
+    it fails.
 
     Parameters
     ----------
@@ -143,6 +171,8 @@ def trace(network: nn.Module, example: Float[Tensor, "1 *shape"]) -> Channels:
         Any network; it is run in eval mode without gradients.
     example : Tensor [shape=(1, ...)]
         One input. Only what runs on this input is seen.
+    tracer : callable
+        Makes the tracer from the network and its calls; one that records more than labels, say.
 
     Returns
     -------
@@ -153,17 +183,36 @@ def trace(network: nn.Module, example: Float[Tensor, "1 *shape"]) -> Channels:
     CoppiceError
         If the network cannot run on the example, or an operator on labelled values has no rule.
     """
-    with module_calls(network) as calls, eval_mode(network), torch.no_grad():
-        tracer = Tracer(network, calls)
+    try:
+        return _traced(network, example, values=False, make_tracer=tracer)
+    except (ValuesRead, _DoesNotRun):
+        return _traced(network, example, values=True, make_tracer=tracer)
+
+
+class _DoesNotRun(CoppiceError):
+    """A forward raised an error of its own."""
+
+
+def _traced(
+    network: nn.Module,
+    example: Float[Tensor, "1 *shape"],
+    *,
+    values: bool,
+    make_tracer: Callable[..., Tracer] = Tracer,
+) -> Channels:
+    with module_calls(network) as calls, eval_mode(network), products_of_attention(), torch.no_grad():
+        tracer = make_tracer(network, calls, values=values)
         try:
             with tracer:
                 output = network(example)
         except CoppiceError:
             raise
         except Exception as error:
-            raise CoppiceError(
+            raise _DoesNotRun(
                 f"the network does not run on an example of shape {tuple(example.shape)}: {error}"
             ) from error
+    if tracer.looked:  # and caught what that raised
+        raise ValuesRead
     for leaf in tree_leaves(output):
         if isinstance(leaf, Tensor):
             tracer.coupling.pin(tracer.labels(leaf), "reach the network's output")
@@ -189,10 +238,7 @@ def _channels(tracer: Tracer) -> Channels:
             vector = vector_along(resolve(labels), axis)
             if vector is not None and len(vector) > 1:
                 found.append((name, axis, vector, False))
-    for layer, labels in tracer.layers.items():
-        axis = 1 if (f"{layer}.weight", 0) in tracer.columns else 0
-        found.append((f"{layer}.weight", axis, labels, False))
-    found += [(name, axis, labels, True) for (name, axis), labels in tracer.columns.items()]
+    found += [(name, axis, known.labels, known.reads) for (name, axis), known in tracer.axes.items()]
     numbers = {0: 0}
     for labels in tracer.layers.values():
         for label in resolve(labels).tolist():
@@ -209,4 +255,13 @@ def _channels(tracer: Tracer) -> Channels:
         filters=filters,
         cuts=tuple(sorted((cut for cut in cuts if any(cut.units)), key=lambda cut: (cut.tensor, cut.axis))),
         reasons={layer: reason for layer, reason in reasons.items() if reason is not None},
+        norms=tuple(
+            Norm(tracer.name(weight.magnitude), name, weight.axis)
+            for name, weight in sorted(tracer.normalised.items())
+            if weight.magnitude is not None
+        ),
+        widths={
+            name: tuple(numbers.get(label, 0) for label in resolve(labels).tolist())
+            for name, labels in tracer.widths.items()
+        },
     )

@@ -14,6 +14,7 @@ from coppice.networks.classifier import Classifier, as_network
 from coppice.pruning.channels import Channels, trace
 from coppice.pruning.doomed import doomed_units
 from coppice.pruning.plan import PruningPlan
+from coppice.pruning.weight_norm import rescaled
 
 AnyModel = TypeVar("AnyModel", Classifier, nn.Module)
 
@@ -64,25 +65,47 @@ def mask(model: AnyModel, plan: PruningPlan, *, example: Float[Tensor, "1 *shape
 def mask_(network: nn.Module, channels: Channels, doomed: Collection[int]) -> None:
     """Zero, in place, the weights that read doomed units."""
     tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    gone = frozenset(doomed)
+    read: dict[str, dict[int, list[int]]] = {}
     for cut in channels.cuts:
-        if cut.reads:
-            gone = [index for index, unit in enumerate(cut.units) if unit in doomed]
-            tensors[cut.tensor].index_fill_(
-                cut.axis, torch.tensor(gone, dtype=torch.int64).to(tensors[cut.tensor].device), 0.0
-            )
+        if cut.reads and not gone.isdisjoint(cut.units):
+            read.setdefault(cut.tensor, {})[cut.axis] = [
+                index for index, unit in enumerate(cut.units) if unit not in gone
+            ]
+    for norm in channels.norms:
+        kept = {axis: stay for axis, stay in read.get(norm.direction, {}).items() if axis != norm.axis}
+        if kept:
+            magnitude, direction = tensors[norm.magnitude], tensors[norm.direction]
+            smaller, empty = rescaled(magnitude, direction, norm.axis, kept)
+            magnitude.copy_(smaller)
+            direction.index_fill_(norm.axis, empty.nonzero().flatten(), 1.0)
+    whole = {(norm.direction, norm.axis) for norm in channels.norms}  # a magnitude of 0 does it; 0 has no direction
+    for name, axes in read.items():
+        for axis, stay in axes.items():
+            if (name, axis) in whole:
+                continue
+            tensor = tensors[name]
+            alive = torch.zeros(tensor.shape[axis], dtype=torch.bool)
+            alive[stay] = True
+            tensor.index_fill_(axis, (~alive).nonzero().flatten().to(tensor.device), 0.0)
 
 
 def copied_network(network: nn.Module) -> nn.Module:
-    """Return a deep copy of a network.
+    """Return a deep copy of a network; activations that it keeps from training are copied without their history.
+
+    Also inside ``torch.inference_mode()`` the copy can be trained.
 
     Raises
     ------
     CoppiceError
-        If it holds something that cannot be copied, such as an activation kept from training.
+        If it holds something that cannot be copied, such as an open file.
     """
-    try:
-        return copy.deepcopy(network)
-    except (RuntimeError, TypeError) as error:
-        raise CoppiceError(
-            f"{type(network).__name__} cannot be copied: {error}; remove what it keeps besides its weights."
-        ) from error
+    with torch.inference_mode(False):
+        kept = [value for module in network.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+        copies = {id(tensor): tensor.detach().clone() for tensor in kept if not tensor.is_leaf}
+        try:
+            return copy.deepcopy(network, copies)
+        except (RuntimeError, TypeError) as error:
+            raise CoppiceError(
+                f"{type(network).__name__} cannot be copied: {error}; remove what it keeps besides its weights."
+            ) from error

@@ -8,7 +8,7 @@ from typing import Any
 from coppice.core.errors import CoppiceError
 from coppice.core.files import plain_os_errors, write_text
 
-VERSION = 1
+VERSION = 2  # version 1 had neither decided_by nor remarks
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,10 @@ class PruningPlan:
         Which criterion chose; None when someone else did.
     layers : tuple of LayerPlan
         In the order in which the layers run. Coupled layers stand with the one that was decided on.
+    decided_by : str or None
+        What was asked for, and how filters of different layers were compared.
+    remarks : tuple of str
+        What came out, in sentences: costs before and after, layers that decide for others, what gains nothing.
     version : int
         Version of the format.
 
@@ -102,13 +106,19 @@ class PruningPlan:
 
     criterion: str | None
     layers: tuple[LayerPlan, ...]
+    decided_by: str | None = None
+    remarks: tuple[str, ...] = ()
     version: int = VERSION
 
     def __post_init__(self) -> None:
         if not _is_whole(self.version) or self.version != VERSION:
-            raise CoppiceError(f"the plan has version {self.version!r}; this coppice reads version {VERSION}.")
+            raise CoppiceError(f"the plan has version {self.version!r}; this coppice writes version {VERSION}.")
         if self.criterion is not None and not isinstance(self.criterion, str):
             raise CoppiceError(f"the plan's criterion is {_short(self.criterion)}; give a name or null.")
+        if self.decided_by is not None and not isinstance(self.decided_by, str):
+            raise CoppiceError(f"the plan's decided_by is {_short(self.decided_by)}; give text or null.")
+        if not isinstance(self.remarks, tuple) or not all(isinstance(remark, str) for remark in self.remarks):
+            raise CoppiceError(f"the plan's remarks are {_short(self.remarks)}; give a list of texts.")
         seen: set[str] = set()
         for layer in self.layers:
             if layer.name in seen:
@@ -140,8 +150,12 @@ class PruningPlan:
             for layer in self.layers
         ]
         body = "[\n    " + ",\n    ".join(rows) + "\n  ]" if rows else "[]"
-        criterion = json.dumps(self.criterion, ensure_ascii=False)
-        return f'{{\n  "version": {self.version},\n  "criterion": {criterion},\n  "layers": {body}\n}}\n'
+        said = [
+            f'"{name}": {json.dumps(getattr(self, name), ensure_ascii=False)}' for name in ("criterion", "decided_by")
+        ]
+        remarks = ",".join(f"\n    {json.dumps(remark, ensure_ascii=False)}" for remark in self.remarks)
+        said += [f'"layers": {body}', f'"remarks": [{remarks}\n  ]' if remarks else '"remarks": []']
+        return f'{{\n  "version": {self.version},\n  ' + ",\n  ".join(said) + "\n}\n"
 
     @classmethod
     def from_json(cls, text: str) -> "PruningPlan":
@@ -167,9 +181,10 @@ class PruningPlan:
         CoppiceError
             If anything is missing, unknown, of the wrong type or contradictory.
         """
-        fields = _fields(value, "the plan", {"version", "criterion", "layers"}, optional={"criterion"})
-        if not _is_whole(fields["version"]) or fields["version"] != VERSION:
-            raise CoppiceError(f"the plan has version {fields['version']!r}; this coppice reads version {VERSION}.")
+        known = {"version", "criterion", "decided_by", "layers", "remarks"}
+        fields = _fields(value, "the plan", known, optional={"criterion", "decided_by", "remarks"})
+        if not _is_whole(fields["version"]) or not 1 <= fields["version"] <= VERSION:
+            raise CoppiceError(f"the plan has version {_short(fields['version'])}; this coppice reads up to {VERSION}.")
         rows = _list(fields["layers"], "the plan's layers")
         layers = []
         for row in rows:
@@ -178,7 +193,8 @@ class PruningPlan:
             keep = tuple(_list(entry["keep"], f"what {name!r} keeps"))
             coupled = tuple(_list(entry.get("coupled", []), f"what {name!r} is coupled to"))
             layers.append(LayerPlan(name, entry["filters"], keep, coupled))
-        return cls(fields.get("criterion"), tuple(layers))
+        remarks = tuple(_list(fields.get("remarks", []), "the plan's remarks"))
+        return cls(fields.get("criterion"), tuple(layers), fields.get("decided_by"), remarks)
 
     def save(self, path: Path | str) -> None:
         """Write the plan as a JSON file; it appears whole or not at all."""

@@ -1,83 +1,28 @@
 """The verb that decides which filters go; it never touches weights."""
 
-import math
 from collections.abc import Iterable, Mapping
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from coppice.complexity.latency_table import LatencyTable
 from coppice.core.errors import CoppiceError, did_you_mean
-from coppice.core.seeds import derive_seed
 from coppice.criteria.ranking import Ranking
-from coppice.criteria.registry import rank
 from coppice.networks.classifier import Classifier, as_network
-from coppice.pruning.channels import Channels, trace, traceable_layers
+from coppice.pruning.budget import Budget
+from coppice.pruning.channels import trace
+from coppice.pruning.costs import trace_costs
 from coppice.pruning.doomed import doomed_units
+from coppice.pruning.fitting import counts_remarks, fit_counts, listed
+from coppice.pruning.importance import NORMALISATIONS, check_normalisation, importance, leaving_order
+from coppice.pruning.latency_fitting import fit_latency
+from coppice.pruning.layerwise import check_coupled, deciding_layers, kept_filters
 from coppice.pruning.plan import LayerPlan, PruningPlan
+from coppice.pruning.rankings import rankings
+from coppice.pruning.removal import Decider, Removal, State, removal_order
+from coppice.pruning.requests import check_rounding, checked_whole, kept_count, protected, wanted_counts
 
-DUST = 1e-9  # (1 - 0.9) · 64 is 6.3999999999999986
-
-
-def rankings(
-    model: Classifier | nn.Module, criterion: str, *, layers: Iterable[str] | None = None, seed: int = 0
-) -> dict[str, Ranking]:
-    """Rank the filters of layers, each on its own; nothing is run or cut.
-
-    Parameters
-    ----------
-    model : Classifier or nn.Module
-    criterion : str
-        Name of a criterion.
-    layers : iterable of str, optional
-        Convolution or linear layers by name; all convolutions by default.
-    seed : int >= 0
-        For criteria that draw random numbers; every layer has its own stream.
-
-    Returns
-    -------
-    dict of str to Ranking
-        In the order of the network's definition, or of ``layers``.
-
-    Raises
-    ------
-    CoppiceError
-        If a layer or the criterion does not exist, or a weight cannot be ranked.
-
-    Examples
-    --------
-    >>> net = nn.Sequential(nn.Conv1d(1, 2, 1), nn.Conv1d(2, 3, 1), nn.Linear(4, 5))
-    >>> {name: len(ranking.order) for name, ranking in rankings(net, "l1").items()}
-    {'0': 2, '1': 3}
-    """
-    network = model if isinstance(model, nn.Module) else as_network(model)[0]
-    names = list(layers) if layers is not None else _convolutions(network)
-    known = traceable_layers(network)
-    found = {}
-    for name in names:
-        if name not in known:
-            raise CoppiceError(f"there is no convolution or linear layer {name!r}. {did_you_mean(name, known)}")
-        layer = network.get_submodule(name)
-        try:
-            found[name] = rank(filters_first(layer), criterion, seed=derive_seed(seed, "rank", name))
-        except CoppiceError as error:
-            raise CoppiceError(f"layer {name!r}: {error}") from error
-    return found
-
-
-def filters_first(layer: nn.Module) -> Float[Tensor, "filters channels *kernel"]:
-    """Return the weight of a layer with its filters along the first axis, also of a transposed convolution.
-
-    Examples
-    --------
-    >>> filters_first(nn.ConvTranspose1d(2, 6, 3)).shape
-    torch.Size([6, 2, 3])
-    """
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-    if not isinstance(layer, nn.modules.conv._ConvTransposeNd):
-        return weight
-    split = weight.reshape(layer.groups, -1, *weight.shape[1:])  # (groups, inputs, filters, *kernel)
-    return split.transpose(1, 2).reshape(-1, split.shape[1], *weight.shape[2:])
+SCOPES = ("layer", "network")
 
 
 def plan(
@@ -87,16 +32,28 @@ def plan(
     example: Float[Tensor, "1 *shape"] | None = None,
     keep: Mapping[str, int] | None = None,
     ratios: Mapping[str, float] | float | None = None,
+    budget: Budget | None = None,
     layers: Iterable[str] | None = None,
+    protect: Iterable[str] = (),
+    scope: str | None = None,
+    normalisation: str = "mean",
+    rounding: str = "ceil",
+    round_to: int = 1,
+    minimum: int = 1,
     seed: int = 0,
+    clips: Float[Tensor, "clips *shape"] | None = None,
+    targets: Int[Tensor, " clips"] | None = None,
+    latencies: LatencyTable | None = None,
 ) -> PruningPlan:
     """Decide which filters go.
 
-    With ``keep`` or ``ratios`` the layers they name lose their lowest-ranked filters; without, the method's
-    own set decides for ``layers``. Of layers that are coupled (their outputs are added, say) the one that
-    runs first among those asked for decides, ranked on its own weights. Filters of one layer that are coupled
-    among themselves leave together, those with the lowest summed rank first, and never so many that fewer
-    stay than asked for.
+    With ``keep`` or ``ratios`` the layers they name lose their lowest-ranked filters. With ``budget``, filters
+    go, the least important of the whole network first, until all bounds hold and no earlier: a tighter budget
+    only removes more. With none of these the method's own set decides for ``layers``.
+
+    Of layers that are coupled (their outputs are added, say) the one that runs first among those asked for
+    decides, ranked on its own weights. Filters of one layer that are coupled among themselves leave together,
+    those with the lowest summed rank first, and never so many that fewer stay than asked for.
 
     Parameters
     ----------
@@ -109,23 +66,45 @@ def plan(
     keep : mapping of str to int, optional
         Layer name → number of filters that stay, 1 to all.
     ratios : mapping of str to float, or float, optional
-        Layer name → fraction *removed*, between 0 and 1; ceil((1 − ratio) · filters) stay. One number is for
-        every layer of ``layers``.
+        Layer name → fraction *removed*, between 0 and 1; ``(1 − ratio) · filters`` stay, rounded. One number is for
+        every layer of ``layers``, or with ``scope="network"`` for all their filters taken together.
+    budget : Budget, optional
+        Upper bounds on parameters, MACs, bytes and latency, counted on the pruned network as
+        :func:`coppice.profile` counts. A latency is measured, and the plan kept only if the pruned network holds it.
     layers : iterable of str, optional
         Which layers, when ``keep`` and ``ratios`` do not name them; by default all convolutions that can be
         cut.
+    protect : iterable of str
+        Layers that keep all their filters, as do layers coupled to them.
+    scope : {"layer", "network"}, optional
+        ``network``: filters of all layers are compared, which is what a budget does if nothing is said. ``layer``:
+        every layer is cut by itself, which is what ratios do; with a budget all layers lose the same share.
+    normalisation : {"mean", "l2"}
+        How scores are made comparable for ``scope="network"``, see :func:`coppice.pruning.importance.importance`.
+    rounding : {"ceil", "floor"}
+        Of ``(1 − ratio) · filters``.
+    round_to : int >= 1
+        Layers that lose filters keep a multiple of this many, rounded up, or all. Not for ``keep``.
+    minimum : int >= 1
+        Filters that stay in every layer; a layer that has fewer keeps all.
     seed : int >= 0
         For criteria that draw random numbers.
+    clips, targets : Tensor, optional
+        For criteria that look at more than weights: see :func:`~coppice.pruning.rankings.rankings`.
+    latencies : LatencyTable, optional
+        Times of single layers for a budget on latency; by default those of torch on this machine, kept on the disk.
 
     Returns
     -------
     PruningPlan
+        With what was asked for in ``decided_by`` and what came of it in ``remarks``.
 
     Raises
     ------
     CoppiceError
         If a layer or the criterion does not exist, a number is out of range, a layer cannot be cut (such as
-        the output), requests for coupled layers disagree, or the criterion has no set of its own.
+        the output), requests for coupled layers disagree, the criterion has no set of its own, or no network
+        that may be made holds the budget: then with the figures that can be reached.
 
     Examples
     --------
@@ -134,164 +113,112 @@ def plan(
     >>> decided = plan(net, "l1", ratios=0.25, example=torch.zeros(1, 1, 16))
     >>> [(layer.name, layer.filters, len(layer.keep)) for layer in decided.layers]
     [('0', 8, 6)]
+    >>> decided = plan(net, "l1", budget=Budget(macs="60%"), example=torch.zeros(1, 1, 16))
+    >>> len(decided.keep("0")), decided.remarks[1]
+    (4, 'macs: 912 before, 456 after (50.0 %); at most 547.')
     """
     if isinstance(layers, str):
         raise CoppiceError(f"layers is {layers!r}; give a list of names, such as [{layers!r}].")
+    if budget is not None and not isinstance(budget, Budget):
+        raise CoppiceError(f'budget is {budget!r}; give a Budget, such as Budget(macs="50%").')
+    if budget is not None and (keep is not None or ratios is not None):
+        raise CoppiceError("give a budget, or keep and ratios, not both.")
+    scope = scope or ("layer" if budget is None else "network")
+    if scope not in SCOPES:
+        raise CoppiceError(f"there is no scope {scope!r}. {did_you_mean(str(scope), SCOPES)}")
+    if scope == "network" and budget is None and (ratios is None or isinstance(ratios, Mapping) or keep is not None):
+        raise CoppiceError("scope='network' compares the filters of all layers; give one ratio, or a budget.")
+    check_normalisation(normalisation)
+    check_rounding(rounding)
+    checked_whole(round_to, "round_to", 8)
+    checked_whole(minimum, "minimum", 4)
+    if keep is not None and (round_to > 1 or minimum > 1):
+        raise CoppiceError("keep says exactly how many filters stay; leave out round_to and minimum, or give ratios.")
+    layers = None if layers is None else list(layers)
+    protect = [protect] if isinstance(protect, str) else list(protect)
     network, example = as_network(model, example)
-    channels = trace(network, example)
-    wanted = _wanted(network, channels, keep, ratios, None if layers is None else list(layers))
-    explicit = layers is not None or keep is not None or isinstance(ratios, Mapping)
-    decided: list[LayerPlan] = []
-    doomed: set[int] = set()
-    seen: set[int] = set()
-    for name in (name for name in channels.layers if name in wanted):
-        units = channels.units(name)
-        if seen & set(units) - {0}:
-            count = wanted[name]
-            left = sum(unit not in doomed for unit in units)
-            if explicit and count is not None and left != _reachable(units, count):
-                decider = next(entry.name for entry in decided if name in channels.coupled_layers(entry.name))
-                raise CoppiceError(
-                    f"{name!r} is to keep {count} filters but {decider!r}, to which it is coupled, leaves it "
-                    f"{left}; ask for the same in both, or name only one."
-                )
-            continue
-        ranking = rankings(network, criterion, layers=[name], seed=seed)[name]
-        kept = _kept(ranking, units, wanted[name])
-        decided.append(LayerPlan(name, len(units), kept, channels.coupled_layers(name)))
-        doomed |= channels.doomed(name, kept)
-        seen |= set(units) - {0}
-    made = PruningPlan(criterion, tuple(decided))
-    doomed_units(channels, made)
+    costs = trace_costs(network, example) if scope == "network" or budget is not None else None
+    whole = trace(network, example) if costs is None else costs.channels
+    channels = protected(network, whole, protect)
+    wanted = wanted_counts(network, channels, keep=keep, ratios=ratios, layers=layers, rounding=rounding)
+    deciding = deciding_layers(channels, wanted)
+    ranked = rankings(model, criterion, layers=deciding, seed=seed, example=example, clips=clips, targets=targets)
+    constraints = [f"minimum={minimum}"] * (minimum > 1) + [f"round_to={round_to}"] * (round_to > 1)
+    constraints += [f"{name!r} protected" for name in protect]
+    remarks: list[str] = []
+    if costs is None:
+        kept = {
+            name: kept_filters(ranked[name], channels.units(name), wanted[name], round_to=round_to, minimum=minimum)
+            for name in deciding
+        }
+        if layers is not None or keep is not None or isinstance(ratios, Mapping):
+            check_coupled(channels, wanted, kept, round_to=round_to, minimum=minimum)
+        decided_by = _asked(keep, ratios, rounding)
+    else:
+        deciders = [_decider(name, channels.units(name), ranked[name], scope, normalisation) for name in deciding]
+        removal = removal_order(channels, deciders, minimum=minimum, round_to=round_to)
+        if budget is None:
+            assert isinstance(ratios, int | float)
+            state = _share_removed(removal, ratios, rounding)
+            decided_by = f"ratio {ratios} of all filters"
+        else:
+            limits = constraints if minimum > 1 else ["minimum=1", *constraints]
+            limits = limits if layers is None else [*limits, f"only {listed([repr(name) for name in layers])} cut"]
+            state = fit_counts(budget, costs, removal, constraints=limits)
+            if budget.latency_ms is not None:
+                table = latencies or LatencyTable.on_disk()
+                state, remarks = fit_latency(network, example, budget, costs, removal, table, constraints=limits)
+            decided_by = "budget " + ", ".join(f"{name} {bound}" for name, bound in budget.bounds.items())
+        doomed = removal.doomed(state)
+        kept = {
+            name: tuple(index for index, unit in enumerate(channels.units(name)) if unit not in doomed)
+            for name in deciding
+        }
+        remarks = [*counts_remarks(budget, costs, doomed), *remarks]
+        scores = f"scores {NORMALISATIONS[normalisation][1]} are compared across layers"
+        decided_by += "; " + (scores if scope == "network" else "all layers lose the same share")
+    entries = tuple(
+        LayerPlan(name, len(whole.units(name)), kept[name], whole.coupled_layers(name)) for name in deciding
+    )
+    remarks += [
+        f"{entry.name} decides for {listed(entry.coupled)}: their filters live and die together."
+        for entry in entries
+        if entry.coupled
+    ]
+    made = PruningPlan(criterion, entries, "; ".join([decided_by, *constraints]), tuple(remarks))
+    doomed_units(whole, made)
     return made
 
 
-def _convolutions(network: nn.Module) -> list[str]:
-    return [
-        name for name in traceable_layers(network) if isinstance(network.get_submodule(name), nn.modules.conv._ConvNd)
-    ]
+def _asked(keep: Mapping[str, int] | None, ratios: Mapping[str, float] | float | None, rounding: str) -> str:
+    parts = [f"keep {name} {count}" for name, count in (keep or {}).items()]
+    if isinstance(ratios, Mapping):
+        parts += [f"ratio {name} {ratio}" for name, ratio in ratios.items()]
+    elif ratios is not None:
+        parts.append(f"ratio {ratios} of every layer")
+    if ratios is not None and rounding != "ceil":
+        parts.append(f"rounding {rounding}")
+    return ", ".join(parts) or "the method's own set"
 
 
-def _wanted(
-    network: nn.Module,
-    channels: Channels,
-    keep: Mapping[str, int] | None,
-    ratios: Mapping[str, float] | float | None,
-    layers: list[str] | None,
-) -> dict[str, int | None]:
-    """Return layer name → number of filters to keep, None where the method's own set decides."""
-    named = [*(keep or {}), *(ratios if isinstance(ratios, Mapping) else {})]
-    if named and layers is not None:
-        raise CoppiceError("keep and ratios name their layers themselves; leave out layers, or give one ratio for all.")
-    if keep is not None and ratios is not None and not isinstance(ratios, Mapping):
-        raise CoppiceError("give keep, or one ratio for all layers, not both.")
-    for name in named:
-        if named.count(name) > 1:
-            raise CoppiceError(f"{name!r} stands in keep and in ratios; give it in one of them.")
-    if (keep is not None or isinstance(ratios, Mapping)) and not named:
-        raise CoppiceError('keep and ratios name no layer; give for example ratios={"conv2": 0.5}.')
-    for name in [*named, *(layers or [])]:
-        _check_cuttable(network, channels, name)
-    if not named and layers is None:
-        convolutions = set(_convolutions(network))
-        layers = [name for name in channels.layers if name in convolutions and channels.can_be_cut(name)]
-    wanted: dict[str, int | None] = {}
-    for name in named or layers or []:
-        filters = len(channels.units(name))
-        if keep is not None and name in keep:
-            wanted[name] = _checked_count(name, keep[name], filters)
-        elif ratios is None:
-            wanted[name] = None
-        else:
-            wanted[name] = kept_count(filters, ratios[name] if isinstance(ratios, Mapping) else ratios, name=name)
-    if not wanted:
-        raise CoppiceError("no layer of this network can be cut; all filters reach its output or are mixed.")
-    return wanted
+def _decider(name: str, units: tuple[int, ...], ranking: Ranking, scope: str, normalisation: str) -> Decider:
+    groups = leaving_order(ranking, units)
+    if scope == "layer":
+        values = [place / len(groups) for place in range(1, len(groups) + 1)]
+    else:
+        values = importance(ranking, groups, normalisation=normalisation)
+    return Decider(name, units, tuple(units[group[0]] for group in groups), tuple(values))
 
 
-def _check_cuttable(network: nn.Module, channels: Channels, name: str) -> None:
-    known = traceable_layers(network)
-    if name not in known:
-        raise CoppiceError(f"there is no convolution or linear layer {name!r}. {did_you_mean(name, known)}")
-    if name not in channels.layers:
-        raise CoppiceError(
-            f"{name!r} cannot be cut: the example does not run it, or its weights are computed, not stored."
-        )
-    if not channels.can_be_cut(name):
-        raise CoppiceError(f"{name!r} cannot be cut: its filters {channels.reasons[name]}.")
-
-
-def _checked_count(name: str, count: object, filters: int) -> int:
-    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= filters:
-        raise CoppiceError(f"cannot keep {count!r} filters of {name!r}; give a whole number from 1 to {filters}.")
-    return count
-
-
-def kept_count(filters: int, ratio: float, *, name: str = "a layer") -> int:
-    """Return how many filters stay when a fraction is removed: ceil((1 − ratio) · filters).
-
-    The rounding of the DCASE 2021 systems (Singh et al., technical report); guarded against the dust of
-    binary fractions.
-
-    Parameters
-    ----------
-    filters : int >= 1
-        How many there are.
-    ratio : float in (0, 1)
-        Fraction removed.
-    name : str
-        Layer, for messages.
-
-    Raises
-    ------
-    CoppiceError
-        If the ratio is not a number between 0 and 1.
-
-    Examples
-    --------
-    >>> kept_count(16, 0.25), kept_count(10, 0.9), kept_count(32, 0.3)
-    (12, 1, 23)
-    """
-    where = f"ratio for {name!r}"
-    if isinstance(ratio, bool) or not isinstance(ratio, int | float):
-        raise CoppiceError(f"{where} is {ratio!r}; give a number between 0 and 1, such as 0.25.")
-    if math.isnan(ratio):
-        raise CoppiceError(f"{where} is not a number (NaN); give a number between 0 and 1, such as 0.25.")
-    if ratio == 0:
-        raise CoppiceError(f"{where} is 0, which removes nothing; leave the layer out, or give a number above 0.")
-    if ratio == 1:
-        raise CoppiceError(f"{where} is 1, which leaves no filter; give a number below 1, such as 0.75.")
-    if ratio < 0:
-        raise CoppiceError(f"{where} is {ratio}; a fraction cannot be negative, give one between 0 and 1.")
-    if ratio > 1:
-        raise CoppiceError(f"{where} is {ratio}; give a number between 0 and 1, such as 0.25 for 25 %.")
-    return max(1, math.ceil((1 - ratio) * filters - DUST))
-
-
-def _kept(ranking: Ranking, units: tuple[int, ...], count: int | None) -> tuple[int, ...]:
-    """Return the filters to keep, so that coupled ones stay together and pinned ones stay."""
-    filters = len(units)
-    if count is None:
-        if ranking.keep is None:
-            raise CoppiceError(
-                f"{ranking.criterion!r} orders filters but has no set of its own; give ratios, such as "
-                'ratios=0.25, or keep, such as keep={"conv2": 11}.'
-            )
-        alive = {units[index] for index in ranking.keep} | {0}
-        return tuple(index for index in range(filters) if units[index] in alive)
-    place = {filter_: position for position, filter_ in enumerate(ranking.order)}
-    members: dict[int, list[int]] = {}
-    for index, unit in enumerate(units):
-        if unit:
-            members.setdefault(unit, []).append(index)
-    gone: set[int] = set()
-    for unit in sorted(members, key=lambda unit: sum(place[index] for index in members[unit])):
-        if filters - len(gone) - len(members[unit]) >= max(1, count):
-            gone |= set(members[unit])
-    return tuple(index for index in range(filters) if index not in gone)
-
-
-def _reachable(units: tuple[int, ...], count: int) -> int:
-    """Return the smallest number of filters from ``count`` that can stay when coupled ones go together."""
-    identity = Ranking("index", tuple(range(len(units))), tuple(map(float, range(len(units)))))
-    return len(_kept(identity, units, count))
+def _share_removed(removal: Removal, ratio: float, rounding: str) -> State:
+    """Return the state with at most a share of all filters of the deciders gone."""
+    filters = sum(len(decider.units) for decider in removal.deciders)
+    most = filters - kept_count(filters, ratio, name="all layers", rounding=rounding)
+    sizes = [iter(decider.sizes()) for decider in removal.deciders]
+    steps = 0
+    for index in removal.order:
+        most -= next(sizes[index])
+        if most < 0:
+            break
+        steps += 1
+    return removal.state(steps)

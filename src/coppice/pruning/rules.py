@@ -1,6 +1,7 @@
 """What becomes of labels in operators without weights: elementwise, shape, pooling, reductions."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -28,14 +29,15 @@ _TOGETHER = """
 
 _EXECUTED = """
     permute transpose transpose_ t t_ numpy_T unsqueeze unsqueeze_ squeeze squeeze_ expand slice select
-    unbind split split_with_sizes unsafe_split unsafe_split_with_sizes chunk narrow index_select flip roll
-    repeat unfold diagonal movedim channel_shuffle pixel_shuffle pixel_unshuffle
+    unbind split_with_sizes unsafe_split_with_sizes narrow index_select flip roll
+    repeat unfold diagonal movedim pixel_shuffle pixel_unshuffle
 """
 
 _SPATIAL = """
     max_pool#d max_pool#d_with_indices avg_pool#d adaptive_avg_pool#d _adaptive_avg_pool#d
     adaptive_max_pool#d reflection_pad#d replication_pad#d
-    upsample_nearest#d upsample_linear#d upsample_bilinear#d upsample_bicubic#d upsample_trilinear#d
+    upsample_nearest#d _upsample_nearest_exact#d upsample_linear#d upsample_bilinear#d upsample_bicubic#d
+    upsample_trilinear#d
 """
 
 _REDUCTIONS = """
@@ -73,7 +75,7 @@ def meet(trace: Tracer, left: Labels, right: Labels) -> Labels:
     A tensor that is spread over the other's channels (size 1 where the other's labels change) acts on all of
     them: its own filters are pinned, the result vanishes with the other's.
     """
-    shape = torch.broadcast_shapes(left.shape, right.shape)
+    shape = torch.broadcast_tensors(left, right)[0].shape  # torch.broadcast_shapes loads a computer algebra system
     wide = [trace.coupling.resolve(labels.expand(shape)) for labels in (left, right)]
     varying = [varying_axes(labels) for labels in wide]
     spread = []
@@ -98,8 +100,24 @@ def executed(trace: Tracer, call: Call) -> Labels | tuple[Labels, ...] | None:
     source = call.args[0]
     if _weight_view(trace, call):
         return None
-    moved = call.operator(trace.labels(source).clone(), *call.args[1:], **call.kwargs)
+    labels = trace.labels(source)  # looked at anew: an operator may work in place, on shape and strides
+    moved = call.operator(labels.expand(labels.shape), *call.args[1:], **call.kwargs)
     return moved if isinstance(moved, Tensor) else tuple(moved)
+
+
+@rule("split", "unsafe_split", "chunk")
+def divided(trace: Tracer, call: Call) -> tuple[Labels, ...]:
+    """Couple the channels that have the same place in each part: parts stay equal only when all lose alike."""
+    labels = trace.labels(call.args[0])
+    axis = call["dim"] % labels.ndim
+    if axis in varying_axes(labels):
+        small = labels
+        for other in set(range(labels.ndim)) - set(varying_axes(labels)):
+            small = small.narrow(other, 0, min(1, labels.shape[other]))
+        first, *others = call.operator(small, *call.args[1:], **call.kwargs)
+        for part in others:
+            trace.coupling.unite(first.narrow(axis, 0, part.shape[axis]), part)
+    return tuple(call.operator(trace.labels(call.args[0]), *call.args[1:], **call.kwargs))
 
 
 @rule("view", "_unsafe_view", "reshape", "flatten", "unflatten", "_reshape_alias", "view_as")
@@ -107,14 +125,41 @@ def reshaped(trace: Tracer, call: Call) -> Labels | None:
     """Reshape the labels alike."""
     if _weight_view(trace, call):
         return None
-    return trace.labels(call.args[0]).reshape(call.out.shape)
+    source = trace.labels(call.args[0])
+    labels = source.reshape(call.out.shape)
+    for axis in varying_axes(source):
+        groups = labels.shape[axis] if axis < labels.ndim else 0
+        split = [*source.shape[:axis], groups, source.shape[axis] // max(1, groups), *source.shape[axis + 1 :]]
+        if list(labels.shape) == split and {axis, axis + 1} <= set(varying_axes(labels)):
+            couple_along(trace, labels, axis)  # channels stand in groups, as in a shuffle: all groups lose alike
+    return labels
+
+
+@rule("channel_shuffle", "native_channel_shuffle")
+def shuffled(trace: Tracer, call: Call) -> Labels:
+    """Couple the channels of the same place in each group, and shuffle the labels alike."""
+    labels, groups = trace.labels(call.args[0]), call["groups"]
+    couple_along(trace, labels.unflatten(1, (groups, -1)), 1)
+    return labels.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+
+
+def couple_along(trace: Tracer, labels: Labels, axis: int) -> None:
+    """Couple labels that stand behind each other along an axis."""
+    for other in set(range(labels.ndim)) - set(varying_axes(labels)):
+        labels = labels.narrow(other, 0, min(1, labels.shape[other]))
+    first, others = labels.narrow(axis, 0, 1), labels.narrow(axis, 1, labels.shape[axis] - 1)
+    trace.coupling.unite(first.expand_as(others), others)
 
 
 @rule("cat", "concat", "stack")
 def joined(trace: Tracer, call: Call) -> Labels:
     """Concatenate or stack the labels alike."""
     parts = [trace.labels(part) for part in call.args[0]]
-    return call.operator(parts, *call.args[1:], **call.kwargs)
+    axes = [axis for axis in range(parts[0].ndim) if axis != call["dim"] % call.out.ndim or _name(call) == "stack"]
+    same = [axis for axis in axes if all(part.ndim == parts[0].ndim and part.stride(axis) == 0 for part in parts)]
+    for axis in same:  # labels are mostly expanded vectors: join those
+        parts = [part.narrow(axis, 0, min(1, part.shape[axis])) for part in parts]
+    return call.operator(parts, *call.args[1:], **call.kwargs).expand(call.out.shape)
 
 
 @rule("glu")
@@ -220,10 +265,10 @@ def _weight_view(trace: Tracer, call: Call) -> bool:
     if found is None or not isinstance(out, Tensor):
         return False
     if source.ndim == 2 and call.operator.overloadpacket in (torch.ops.aten.t, torch.ops.aten.transpose):
-        trace.follow_weight(out, found[0], transposed=not found[1])
+        trace.follow_weight(out, replace(found, transposed=not found.transposed))
         return True
-    if source is not found[0] and out.shape[-2:] == source.shape[-2:]:
-        trace.follow_weight(out, found[0], transposed=found[1])
+    if not trace.is_stored(source) and out.shape[-2:] == source.shape[-2:]:
+        trace.follow_weight(out, found)
         return True
     return False
 

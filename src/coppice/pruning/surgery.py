@@ -1,12 +1,14 @@
 """Surgery: a plan and a network in, a smaller network out, proved equal to the masked one."""
 
+import copy
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils.weight_norm import WeightNorm
 
 from coppice.core.errors import CoppiceError
 from coppice.networks.classifier import Classifier, as_network
@@ -16,6 +18,7 @@ from coppice.pruning.doomed import doomed_units
 from coppice.pruning.masking import copied_network, mask_
 from coppice.pruning.plan import PruningPlan
 from coppice.pruning.proof import disagreement
+from coppice.pruning.weight_norm import rescaled
 
 AnyModel = TypeVar("AnyModel", Classifier, nn.Module)
 
@@ -39,7 +42,8 @@ def prune(model: AnyModel, plan: PruningPlan, *, example: Float[Tensor, "1 *shap
     Returns
     -------
     Classifier or nn.Module
-        As given. Its parameters are new tensors: an optimizer of the old ones must be made anew.
+        As given. Its parameters are new tensors: an optimizer of the old ones must be bound to them with
+        :func:`~coppice.pruning.optimizer.rebind_`, or made anew.
 
     Raises
     ------
@@ -59,9 +63,10 @@ def prune(model: AnyModel, plan: PruningPlan, *, example: Float[Tensor, "1 *shap
     )
     """
     network, example = as_network(model, example)
-    pruned = copied_network(network)
-    channels = trace(pruned, example)
-    problem = _cut_and_compare(pruned, network, channels, plan, example)
+    whole = copied_network(network)
+    channels = trace(whole, example)
+    with torch.inference_mode(False):  # tensors made in that mode could not be trained
+        pruned, problem = _cut_and_compare(whole, channels, doomed_units(channels, plan), example)
     if problem is not None:
         guilty = _guilty_layers(network, channels, plan, example)
         raise CoppiceError(
@@ -74,21 +79,21 @@ def prune(model: AnyModel, plan: PruningPlan, *, example: Float[Tensor, "1 *shap
 
 
 def _cut_and_compare(
-    pruned: nn.Module, network: nn.Module, channels: Channels, plan: PruningPlan, example: Tensor
-) -> str | None:
-    """Cut ``pruned``, a copy of ``network``, in place; say how it differs from the masked network."""
-    doomed = doomed_units(channels, plan)
-    masked = copied_network(network)
-    mask_(masked, channels, doomed)
+    whole: nn.Module, channels: Channels, doomed: Collection[int], example: Tensor
+) -> tuple[nn.Module, str | None]:
+    """Return a network that is cut, and how it differs from the masked one, which ``whole`` becomes."""
+    tensors = [*whole.parameters(), *whole.buffers()]
+    pruned = copy.deepcopy(whole, {id(tensor): tensor for tensor in tensors})  # shares them until they are cut
     cut_(pruned, channels, doomed)
-    return disagreement(pruned, masked, example)
+    mask_(whole, channels, doomed)  # touches only what has been cut, which the pruned network no longer shares
+    return pruned, disagreement(pruned, whole, example)
 
 
 def _guilty_layers(network: nn.Module, channels: Channels, plan: PruningPlan, example: Tensor) -> str:
     """Name the first layer that fails when it is cut alone, else all of them."""
-    for layer in plan.layers:
-        alone = PruningPlan(plan.criterion, (layer,))
-        if _cut_and_compare(copied_network(network), network, channels, alone, example) is not None:
+    for layer in plan.layers if len(plan.layers) > 1 else ():
+        doomed = channels.doomed(layer.name, layer.keep)
+        if _cut_and_compare(copied_network(network), channels, doomed, example)[1] is not None:
             return repr(layer.name)
     return ", ".join(repr(layer.name) for layer in plan.layers)
 
@@ -96,32 +101,80 @@ def _guilty_layers(network: nn.Module, channels: Channels, plan: PruningPlan, ex
 @torch.no_grad()
 def cut_(network: nn.Module, channels: Channels, doomed: Collection[int]) -> None:
     """Slice, in place, every tensor along every axis that loses units, and correct the layers' attributes."""
-    owners: dict[int, list[tuple[nn.Module, str]]] = {}
-    for module in network.modules():
+    owners: dict[int, list[tuple[str, nn.Module, str]]] = {}
+    tensors: dict[str, Tensor] = {}
+    for path, module in network.named_modules():
         for attribute, tensor in (*module._parameters.items(), *module._buffers.items()):
             if tensor is not None:
-                owners.setdefault(id(tensor), []).append((module, attribute))
-    tensors = {
-        **dict(network.named_parameters(remove_duplicate=False)),
-        **dict(network.named_buffers(remove_duplicate=False)),
-    }
+                owners.setdefault(id(tensor), []).append((path, module, attribute))
+                tensors[f"{path}.{attribute}".removeprefix(".")] = tensor
+    touched: dict[str, int | None] = {}
+    for name, small in cut_tensors(tensors, channels, doomed).items():
+        for path, module, attribute in owners[id(tensors[name])]:
+            setattr(module, attribute, small)  # also renews the flat weights that recurrent layers hold
+            layer = path.partition("parametrizations.weight")[0].removesuffix(".") if attribute in _HALVES else path
+            groups = _groups_after(network.get_submodule(layer), tensors[name], small)
+            touched[layer] = groups or touched.get(layer)
+    for path, groups in touched.items():
+        _resize(network.get_submodule(path), groups)
+    for path, units in channels.widths.items():
+        if isinstance(module := network.get_submodule(path), nn.modules.batchnorm._NormBase):
+            module.num_features = sum(unit not in doomed for unit in units)
+
+
+_HALVES = ("original0", "original1")  # what a parametrization makes of a weight
+
+
+def cut_tensors(tensors: Mapping[str, Tensor], channels: Channels, doomed: Collection[int]) -> dict[str, Tensor]:
+    """Return what becomes of the tensors that lose units; the others are left out.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        Parameters and buffers by dotted name.
+    channels : Channels
+        Of their network.
+    doomed : collection of int
+        Units that leave.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Conv1d(1, 2, 3), nn.Conv1d(2, 1, 1))
+    >>> small = cut_tensors(dict(net.named_parameters()), trace(net, torch.zeros(1, 1, 8)), {1})
+    >>> {name: tuple(tensor.shape) for name, tensor in small.items()}
+    {'0.bias': (1,), '0.weight': (1, 1, 3), '1.weight': (1, 1, 1)}
+    """
+    kept = kept_indices(channels, doomed)
+    found = {name: sliced(tensors[name], axes) for name, axes in kept.items()}
+    for norm in channels.norms:
+        across = {axis: stay for axis, stay in kept.get(norm.direction, {}).items() if axis != norm.axis}
+        if across:
+            smaller, empty = rescaled(tensors[norm.magnitude], tensors[norm.direction], norm.axis, across)
+            along = {axis: stay for axis, stay in kept[norm.direction].items() if axis == norm.axis}
+            before = tensors[norm.magnitude]
+            found[norm.magnitude] = sliced(nn.Parameter(smaller, requires_grad=before.requires_grad), along)
+            empty = sliced(empty, {0: along[norm.axis]} if along else {})
+            found[norm.direction].data.index_fill_(norm.axis, empty.nonzero().flatten(), 1.0)
+    return found
+
+
+def kept_indices(channels: Channels, doomed: Collection[int]) -> dict[str, dict[int, list[int]]]:
+    """Return tensor name → axis → indices that stay, for every axis that loses units.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Conv1d(1, 2, 3), nn.Conv1d(2, 1, 1))
+    >>> kept_indices(trace(net, torch.zeros(1, 1, 8)), {1})
+    {'0.bias': {0: [1]}, '0.weight': {0: [1]}, '1.weight': {1: [1]}}
+    """
+    gone = frozenset(doomed)
     kept: dict[str, dict[int, list[int]]] = {}
     for cut in channels.cuts:
-        stay = [index for index, unit in enumerate(cut.units) if unit not in doomed]
-        if len(stay) < len(cut.units):
-            kept.setdefault(cut.tensor, {})[cut.axis] = stay
-    for name, axes in kept.items():
-        small = sliced(tensors[name], axes)
-        for module, attribute in owners[id(tensors[name])]:
-            groups = _groups_after(module, small) if attribute == "weight" else None
-            setattr(module, attribute, small)  # also renews the flat weights that recurrent layers hold
-            correct_attributes_(module, groups=groups)
-            if isinstance(module, nn.RNNBase) and attribute.startswith("weight_ih_l0"):
-                module.input_size = small.shape[1]
-            if isinstance(module, nn.modules.batchnorm._NormBase):
-                module.num_features = small.shape[0]
-            if isinstance(module, nn.PReLU):
-                module.num_parameters = small.shape[0]
+        if not gone.isdisjoint(cut.units):
+            kept.setdefault(cut.tensor, {})[cut.axis] = [
+                index for index, unit in enumerate(cut.units) if unit not in gone
+            ]
+    return kept
 
 
 def sliced(tensor: Tensor, axes: dict[int, list[int]]) -> Tensor:
@@ -144,8 +197,27 @@ def sliced(tensor: Tensor, axes: dict[int, list[int]]) -> Tensor:
     return small
 
 
-def _groups_after(module: nn.Module, weight: Tensor) -> int | None:
+def _groups_after(module: nn.Module, before: Tensor, after: Tensor) -> int | None:
     """Return the groups of a depthwise convolution with this new weight: one per input channel left."""
     if not isinstance(module, nn.modules.conv._ConvNd) or module.groups == 1 or module.groups != module.in_channels:
         return None
-    return weight.shape[0] * module.groups // module.out_channels
+    return module.groups * after.shape[0] // before.shape[0] if after.ndim > 1 else None
+
+
+def _resize(module: nn.Module, groups: int | None) -> None:
+    """Make the attributes of a module agree with its tensors."""
+    for hook in module._forward_pre_hooks.values():
+        if isinstance(hook, WeightNorm):  # it keeps the weight of the last forward
+            setattr(module, hook.name, hook.compute_weight(module))
+    correct_attributes_(module, groups=groups)
+    sizes = {name: tensor.shape for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers())}
+    if isinstance(module, nn.RNNBase):
+        module.input_size = sizes["weight_ih_l0"][1]
+    elif isinstance(module, nn.RNNCellBase):
+        module.input_size = sizes["weight_ih"][1]
+    elif isinstance(module, nn.modules.batchnorm._NormBase):
+        module.num_features = next(shape[0] for shape in sizes.values() if shape)
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = sizes["weight"][0]
+    elif isinstance(module, nn.MultiheadAttention) and "k_proj_weight" in sizes:
+        module.kdim, module.vdim = sizes["k_proj_weight"][1], sizes["v_proj_weight"][1]

@@ -4,11 +4,11 @@ import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import torch
 
 from coppice import __version__
+from coppice.core.processor import processor
 from coppice.training.precision import choose_precision
 
 _PACKAGES = ("torch", "lightning", "numpy", "pandas", "scikit-learn", "soundfile", "soxr", "safetensors", "altair")
@@ -40,13 +40,3 @@ def environment(precision: str = "auto") -> dict[str, str]:
         except PackageNotFoundError:
             facts[package] = "not found"
     return facts
-
-
-def processor() -> str:
-    """Return the processor's name as the system gives it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

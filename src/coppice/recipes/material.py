@@ -9,8 +9,10 @@ from coppice.datasets.prepare import Prepared, prepare
 from coppice.networks.classifier import Classifier
 from coppice.networks.registry import build_network
 from coppice.recipes.recipe import Recipe
-from coppice.recipes.steps import do_step
+from coppice.recipes.steps import do_step, plain_steps
 from coppice.training.precision import choose_precision
+
+_CHECKED_CLIPS = 2  # enough to see that a criterion works
 
 
 def recipe_front_end(recipe: Recipe) -> FrontEnd:
@@ -64,10 +66,12 @@ def check_systems(recipe: Recipe, data: Prepared) -> None:
     for name, steps in recipe.systems.items():
         classifier = start
         for number, step in enumerate(steps, start=1):
+            before = classifier
             try:
-                if step.finetune is not None:
-                    choose_precision(step.finetune.precision)
-                else:
-                    classifier, _ = do_step(classifier, step, seed=0)
+                for plain in plain_steps(step, number, lambda before=before: before):  # type: ignore[misc]
+                    if plain.step.finetune is not None:
+                        choose_precision(plain.step.finetune.precision)
+                    else:
+                        classifier, _ = do_step(classifier, plain.step, seed=0, data=data, clips=_CHECKED_CLIPS)
             except CoppiceError as error:
                 raise CoppiceError(f"system {name!r}, step {number} ({step.kind}): {error}") from error

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from coppice.core.errors import CoppiceError, did_you_mean
 from coppice.core.files import plain_os_errors
 from coppice.core.units import bytes_text
+from coppice.recipes.step import Dense, Finetune, Fit, Iterative, Part, Progressive, Prune, Step
 
 MOST_BYTES, MOST_VALUES, MOST_LEVELS = 1_000_000, 10_000, 20
 
@@ -47,11 +48,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
-
-
-class Synthetic(_Part):
+class Synthetic(Part):
     """What the synthetic source makes."""
 
     clips_per_class: Annotated[int, Field(ge=1)] = 40
@@ -59,7 +56,7 @@ class Synthetic(_Part):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
-class Data(_Part):
+class Data(Part):
     """Where the clips come from."""
 
     source: str
@@ -69,7 +66,7 @@ class Data(_Part):
     synthetic: Synthetic | None = None
 
 
-class SplitChoice(_Part):
+class SplitChoice(Part):
     """How clips are divided; what does not apply to the dataset stays unset."""
 
     strategy: Literal["auto", "folds", "official", "drawn"] = "auto"
@@ -80,7 +77,7 @@ class SplitChoice(_Part):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
-class FrontEndChoice(_Part):
+class FrontEndChoice(Part):
     """A preset and what differs from it."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -89,7 +86,7 @@ class FrontEndChoice(_Part):
     duration_s: float = 5.0
 
 
-class NetworkChoice(_Part):
+class NetworkChoice(Part):
     """An architecture and its arguments."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -97,69 +94,7 @@ class NetworkChoice(_Part):
     name: str = "dcase2021"
 
 
-class Fit(_Part):
-    """How a network is fitted."""
-
-    epochs: Annotated[int, Field(ge=1)] = 200
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    learning_rate: Annotated[float, Field(gt=0, lt=10)] = 1e-3
-    patience: Annotated[int, Field(ge=1)] = 30
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    mixup: Annotated[float, Field(ge=0, le=10)] = 0.0
-
-
-class Finetune(Fit):
-    """How a pruned network is fitted."""
-
-    patience: Annotated[int, Field(ge=1)] = 20
-    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
-
-
-class Prune(_Part):
-    """Which filters go: by the method's own set, by counts to keep, or by ratios to remove."""
-
-    criterion: str
-    keep: dict[str, int] | None = None
-    ratios: dict[str, float] | float | None = None
-    layers: list[str] | None = None
-
-
-class Dense(_Part):
-    """Dense layers to shrink to so many units, newly initialised."""
-
-    units: dict[str, int]
-
-
-class Step(_Part):
-    """One step of a system: exactly one of prune, dense and finetune."""
-
-    prune: Prune | None = None
-    dense: Dense | None = None
-    finetune: Finetune | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_is_default(cls, value: Any) -> Any:
-        # `- finetune:` without anything behind it means all defaults.
-        if isinstance(value, str):
-            value = {value: None}
-        if isinstance(value, dict) and "finetune" in value and value["finetune"] is None:
-            value = {**value, "finetune": {}}
-        return value
-
-    @model_validator(mode="after")
-    def _one_verb(self) -> "Step":
-        if sum(part is not None for part in (self.prune, self.dense, self.finetune)) != 1:
-            raise ValueError("a step is exactly one of prune, dense and finetune")
-        return self
-
-    @property
-    def kind(self) -> str:
-        """The verb of this step."""
-        return next(kind for kind in ("prune", "dense", "finetune") if getattr(self, kind) is not None)
-
-
-class Recipe(_Part):
+class Recipe(Part):
     """A whole run.
 
     ``systems`` are alternatives that all start from the same trained network; each is a list of steps. ``folds: all``
@@ -171,7 +106,7 @@ class Recipe(_Part):
     data: Data
     split: SplitChoice = SplitChoice()
     folds: Literal["one", "all"] = "one"
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, default_factory=lambda: [0])]
     front_end: FrontEndChoice = FrontEndChoice()
     network: NetworkChoice = NetworkChoice()
     training: Fit = Fit()
@@ -367,6 +302,8 @@ def _siblings(location: tuple[int | str, ...]) -> list[str]:
         "prune": Prune,
         "dense": Dense,
         "finetune": Finetune,
+        "iterative": Iterative,
+        "progressive": Progressive,
     }
     if len(location) == 1:
         return list(Recipe.model_fields)

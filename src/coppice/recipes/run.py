@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +11,26 @@ import torch
 from coppice.complexity.latency import measure_latency
 from coppice.core.errors import CoppiceError
 from coppice.core.files import digest, read_json, whole_file, write_json, write_text
+from coppice.core.processor import processor
 from coppice.core.progress import say
 from coppice.core.units import percent_text
 from coppice.datasets.prepare import Prepared
 from coppice.datasets.splits import PARTS
 from coppice.networks.checkpoint import load
 from coppice.quantization.float16 import quantize
-from coppice.recipes.environment import environment, processor
+from coppice.recipes.environment import environment
 from coppice.recipes.material import check_systems, open_material
 from coppice.recipes.recipe import Recipe
 from coppice.recipes.record import record
 from coppice.recipes.stages import Stage, do_stage, locked_run, refuse_foreign, tidy
-from coppice.recipes.steps import do_step
+from coppice.recipes.steps import PlainStep, do_step, plain_steps
 from coppice.reports.report import write_report
 from coppice.training.settings import TrainingSettings
 from coppice.training.train import finetune, train
 
 _REPEATS = 60
+_CHECKPOINT = "checkpoint.safetensors"
+_TITLES = {"prune": "pruned", "dense": "dense layer shrunk", "finetune": "fine-tuned"}
 
 
 class SingleRun:
@@ -103,40 +107,45 @@ class SingleRun:
 
     def _system(self, system: str, trained: Stage) -> None:
         before, parent = trained, "train"
-        titles = {"prune": "pruned", "dense": "dense layer shrunk", "finetune": "fine-tuned"}
         for number, step in enumerate(self.recipe.systems[system], start=1):
-
-            def work(folder: Path, step: Any = step, before: Stage = before) -> None:
-                classifier = load(before.folder / "checkpoint.safetensors")
-                if step.finetune is not None:
-                    settings = TrainingSettings(**step.finetune.model_dump(exclude={"fraction"}), seed=self.seed)
-                    fraction = step.finetune.fraction
-                    classifier = finetune(classifier, self.data, settings=settings, fraction=fraction, folder=folder)
-                else:
-                    classifier, plan = do_step(classifier, step, seed=self.seed)
-                    if plan is not None:
-                        plan.save(folder / "plan.json")
-                record(classifier, self.data, folder)
-
-            identity = f"{system}/{number}-{step.kind}"
-            entry = {
-                "id": identity,
-                "title": f"{system} · {titles[step.kind]}",
-                "system": system,
-                "kind": step.kind,
-                "parent": parent,
-                "folder": f"systems/{identity}",
-            }
-            inputs = {"before": before.digest, "step": step.model_dump(), "data": self._data_digest, "seed": self.seed}
-            before, parent = self._do(entry, inputs, work), identity
+            for plain in plain_steps(step, number, partial(load, before.folder / _CHECKPOINT)):
+                before, parent = self._step(system, plain, before, parent)
         if self.recipe.quantize:
             self._quantize(before, system=system, parent=parent)
+
+    def _step(self, system: str, plain: PlainStep, before: Stage, parent: str) -> tuple[Stage, str]:
+        step = plain.step
+
+        def work(folder: Path) -> None:
+            classifier = load(before.folder / _CHECKPOINT)
+            if step.finetune is not None:
+                settings = TrainingSettings(**step.finetune.model_dump(exclude={"fraction"}), seed=self.seed)
+                fraction = step.finetune.fraction
+                classifier = finetune(classifier, self.data, settings=settings, fraction=fraction, folder=folder)
+            else:
+                classifier, plan = do_step(classifier, step, seed=self.seed, data=self.data)
+                if plan is not None:
+                    plan.save(folder / "plan.json")
+            record(classifier, self.data, folder)
+
+        identity = f"{system}/{plain.name}"
+        entry = {
+            "id": identity,
+            "title": f"{system} · {_TITLES[step.kind]}{plain.place}",
+            "system": system,
+            "kind": step.kind,
+            "parent": parent,
+            "folder": f"systems/{identity}",
+        }
+        said = step.model_dump(include=set(_TITLES))
+        inputs = {"before": before.digest, "step": said, "data": self._data_digest, "seed": self.seed}
+        return self._do(entry, inputs, work), identity
 
     def _quantize(self, before: Stage, *, system: str | None, parent: str = "train") -> None:
         to = str(self.recipe.quantize)
 
         def work(folder: Path) -> None:
-            record(quantize(load(before.folder / "checkpoint.safetensors"), to=to), self.data, folder)
+            record(quantize(load(before.folder / _CHECKPOINT), to=to), self.data, folder)
 
         entry = {
             "id": f"{system or 'unpruned'}/{to}",
@@ -166,7 +175,7 @@ class SingleRun:
         if _latency_digest(path) == key:
             return
         say("measuring latency of all stages in turn")
-        classifiers = {name: load(stage.folder / "checkpoint.safetensors") for name, stage in timed.items()}
+        classifiers = {name: load(stage.folder / _CHECKPOINT) for name, stage in timed.items()}
         example = torch.randn(next(iter(classifiers.values())).input_shape)
         times = measure_latency({n: c.network for n, c in classifiers.items()}, example, repeats=_REPEATS)
         write_json(

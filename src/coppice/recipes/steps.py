@@ -1,15 +1,86 @@
-"""One step of a system that changes a network's shape: prune, or shrink a dense layer."""
+"""Steps of a system: what short forms stand for, and carrying out those that change a network's shape."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from coppice.core.errors import CoppiceError
+from coppice.criteria.registry import needs_clips
+from coppice.datasets.prepare import Prepared
 from coppice.networks.classifier import Classifier
+from coppice.pruning.compensation import compensate
 from coppice.pruning.dense import shrink_dense
 from coppice.pruning.plan import PruningPlan
 from coppice.pruning.planning import plan
+from coppice.pruning.schedule import Schedule
 from coppice.pruning.surgery import prune
-from coppice.recipes.recipe import Step
+from coppice.pruning.training_clips import CLIPS, training_clips
+from coppice.recipes.step import Finetune, Prune, Step
 
 
-def do_step(classifier: Classifier, step: Step, *, seed: int) -> tuple[Classifier, PruningPlan | None]:
+@dataclass(frozen=True)
+class PlainStep:
+    """A prune, dense or finetune step, as it stands in a recipe or as a part of a short form.
+
+    Attributes
+    ----------
+    name : str
+        Such as ``2-prune``, or ``2.3-prune`` for the third cut of a short form; the stage's folder.
+    step : Step
+        With one of prune, dense and finetune.
+    place : str
+        Such as ``", step 3 of 5"``, for titles; empty for what stands in the recipe itself.
+    """
+
+    name: str
+    step: Step
+    place: str = ""
+
+
+def plain_steps(step: Step, number: int, before: Callable[[], Classifier]) -> Iterator[PlainStep]:
+    """Write a step out: a progressive or iterative one as its cuts, each with a fit behind it.
+
+    Parameters
+    ----------
+    step : Step
+        As in the recipe.
+    number : int >= 1
+        Its place in the system.
+    before : callable
+        Returns the classifier that the step starts from; called for a progressive step only, whose cuts depend on
+        how many filters that has.
+
+    Raises
+    ------
+    CoppiceError
+        If a schedule does not fit the network.
+
+    Examples
+    --------
+    >>> step = Step.model_validate({"iterative": {"criterion": "l1", "ratios": {"conv2": 0.5, "conv3": 0.5}}})
+    >>> [plain.name for plain in plain_steps(step, 1, before=lambda: None)]
+    ['1.1-prune', '1.1-finetune', '1.2-prune', '1.2-finetune']
+    """
+    if step.iterative is not None:
+        yield from _in_turn(step.iterative.prunes(), step.iterative.finetune, number)
+    elif step.progressive is not None:
+        said = step.progressive
+        layers = None if said.layers is None else tuple(said.layers)
+        targets = Schedule(said.ratios, said.steps, said.shape, layers).targets(before())
+        yield from _in_turn([Prune(criterion=said.criterion, **target) for target in targets], said.finetune, number)
+    else:
+        yield PlainStep(f"{number}-{step.kind}", step)
+
+
+def _in_turn(prunes: list[Prune], finetune: Finetune, number: int) -> Iterator[PlainStep]:
+    for turn, prune_ in enumerate(prunes, start=1):
+        place = f", step {turn} of {len(prunes)}"
+        yield PlainStep(f"{number}.{turn}-prune", Step(prune=prune_), place)
+        yield PlainStep(f"{number}.{turn}-finetune", Step(finetune=finetune), place)
+
+
+def do_step(
+    classifier: Classifier, step: Step, *, seed: int, data: Prepared, clips: int = CLIPS
+) -> tuple[Classifier, PruningPlan | None]:
     """Carry out a prune or dense step; return the smaller classifier, and the plan of a prune step.
 
     Parameters
@@ -20,6 +91,10 @@ def do_step(classifier: Classifier, step: Step, *, seed: int) -> tuple[Classifie
         Not a finetune step, which needs clips.
     seed : int
         For criteria and layers that draw random numbers.
+    data : Prepared
+        For criteria and compensation that look at clips, which are drawn from its training part.
+    clips : int
+        How many criteria look at; least squares looks at twice as many.
 
     Raises
     ------
@@ -27,8 +102,24 @@ def do_step(classifier: Classifier, step: Step, *, seed: int) -> tuple[Classifie
         If a layer, criterion or number does not fit the network.
     """
     if step.prune is not None:
-        decided = plan(classifier, seed=seed, **step.prune.model_dump())
-        return prune(classifier, decided), decided
+        seen, targets = None, None
+        if needs_clips(step.prune.criterion):
+            seen, targets = training_clips(classifier, data, count=clips, seed=seed)
+        wanted = step.prune.model_dump(exclude={"compensate"})
+        decided = plan(classifier, seed=seed, clips=seen, targets=targets, **wanted)
+        return _repaired(prune(classifier, decided), classifier, decided, step.prune, data, clips, seed), decided
     if step.dense is not None:
         return shrink_dense(classifier, step.dense.units, seed=seed), None
     raise CoppiceError("a finetune step needs clips.")
+
+
+def _repaired(
+    pruned: Classifier, before: Classifier, decided: PruningPlan, said: Prune, data: Prepared, clips: int, seed: int
+) -> Classifier:
+    """Compensate a cut as a step says; least squares looks at twice as many clips as criteria do, and gains by it."""
+    if said.compensate is None:
+        return pruned
+    seen = None
+    if said.compensate == "least_squares":
+        seen, _ = training_clips(before, data, count=2 * clips, seed=seed)
+    return compensate(pruned, before, decided, said.compensate, clips=seen)

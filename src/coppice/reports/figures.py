@@ -81,18 +81,18 @@ def run_figures(run: RunRecord, layers: Sequence[LayerFilters]) -> RunFigures:
     matrices, dumbbells = [], None
     for stage in (run.unpruned, after):
         if stage is not None and stage.test is not None:
-            matrices.append(_figure(f"confusion-{stage.entry.id}", confusion_matrix(stage.test, stage.entry.title)))
+            matrices.append(as_figure(f"confusion-{stage.entry.id}", confusion_matrix(stage.test, stage.entry.title)))
     if run.unpruned is not None and run.unpruned.test is not None and after is not None and after.test is not None:
         dumbbells = class_dumbbells(run.unpruned.test, after.test)
     drawn = layers[:MOST_LAYERS]
     return RunFigures(
-        cost=_figure("accuracy-against-cost", accuracy_against_cost(run_points(run), run.systems)),
-        training=_some(_figure(f"training-{s.entry.id}", training_curve(s, loss_range)) for s in stages),
+        cost=as_figure("accuracy-against-cost", accuracy_against_cost(run_points(run), run.systems)),
+        training=_some(as_figure(f"training-{s.entry.id}", training_curve(s, loss_range)) for s in stages),
         confusion=_some(matrices),
-        classes=_figure("class-changes", dumbbells),
-        nearest=_some(_figure(f"nearest-{layer.name}", nearest_histogram(layer)) for layer in drawn),
+        classes=as_figure("class-changes", dumbbells),
+        nearest=_some(as_figure(f"nearest-{layer.name}", nearest_histogram(layer)) for layer in drawn),
         maps=_some(
-            _figure(f"similarity-{layer.name}", similarity_map(layer), renderer="canvas", paper_width=240)
+            as_figure(f"similarity-{layer.name}", similarity_map(layer), renderer="canvas", paper_width=240)
             for layer in drawn
             if layer.filters > 1
         ),
@@ -103,14 +103,14 @@ def cross_validation_figures(record: CrossValidationRecord) -> CrossValidationFi
     """Draw everything that a cross-validation has the records for."""
     points = cross_validation_points(record)
     return CrossValidationFigures(
-        cost=_figure("accuracy-against-cost", accuracy_against_cost(points, record.systems)),
-        folds=_figure("accuracy-per-fold", fold_dots(record, record.systems)),
+        cost=as_figure("accuracy-against-cost", accuracy_against_cost(points, record.systems)),
+        folds=as_figure("accuracy-per-fold", fold_dots(record, record.systems)),
     )
 
 
 def on_paper(figures: Sequence[Figure], points: list[Point], systems: Sequence[str]) -> tuple[Figure, ...]:
     """Replace the chart in which the reader chooses the cost by one chart per cost."""
-    fixed = [_figure(f"accuracy-against-{cost.field}", accuracy_against(points, systems, cost)) for cost in COSTS]
+    fixed = [as_figure(f"accuracy-against-{cost.field}", accuracy_against(points, systems, cost)) for cost in COSTS]
     return (*_some(fixed), *(figure for figure in figures if figure.name != "accuracy-against-cost"))
 
 
@@ -165,7 +165,8 @@ def _render(spec: dict[str, Any], name: str) -> bytes:
     return bytes(vl_convert.vegalite_to_pdf(spec, vl_version=VEGALITE_VERSION))
 
 
-def _figure(name: str, chart: Any, **options: Any) -> Figure | None:
+def as_figure(name: str, chart: Any, **options: Any) -> Figure | None:
+    """Return a chart under a name that can be a file's; None where there is no chart."""
     if chart is None:
         return None
     spec = chart.to_dict()

@@ -1,14 +1,9 @@
 """The report of a run: one HTML file that needs no network."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
-
-import jinja2
-import vl_convert
 
 from coppice.core.files import write_text
 from coppice.reports.cost_figures import run_points
@@ -17,8 +12,6 @@ from coppice.reports.cross_validation_records import CrossValidationRecord, read
 from coppice.reports.data_tables import data_tables, device_table
 from coppice.reports.figures import (
     MOST_LAYERS,
-    VEGALITE_VERSION,
-    Figure,
     check_formats,
     cross_validation_figures,
     on_paper,
@@ -28,12 +21,12 @@ from coppice.reports.figures import (
 from coppice.reports.filters_drawing import LayerDrawing, Overlay, draw_layer, kept_filters, overlay
 from coppice.reports.fold_figures import cross_validation_points
 from coppice.reports.headline import run_headline
+from coppice.reports.html import html_page
 from coppice.reports.layer_filters import LayerFilters, filters_of_run
 from coppice.reports.markdown import SYNTHETIC
 from coppice.reports.run_folder import is_cross_validation
 from coppice.reports.run_records import RunRecord, read_run
 from coppice.reports.stage_table import stage_table
-from coppice.reports.style import DARK, LIGHT, css_variables, vega_config
 from coppice.reports.wording import seconds_text
 
 
@@ -149,7 +142,7 @@ def _run_page(run: RunRecord) -> str:
         f"took {seconds_text(run.summary.seconds)}" if run.summary.seconds is not None else "",
         "one split and one seed: a cross-validation says more",
     ]
-    return _render(
+    return html_page(
         "run.html",
         figures.all(),
         run=run,
@@ -187,7 +180,7 @@ def _cross_validation_page(record: CrossValidationRecord) -> str:
         for run in record.summary.runs
     ]
     took = record.summary.seconds
-    return _render(
+    return html_page(
         "cross_validation.html",
         figures.all(),
         title=record.summary.title,
@@ -205,35 +198,3 @@ def _cross_validation_page(record: CrossValidationRecord) -> str:
         environment=record.environment,
         recipe=record.recipe,
     )
-
-
-def _render(template: str, charts: Sequence[Figure], **context: Any) -> str:
-    page = _pages()
-    return page.get_template(template).render(
-        charts={chart.name: {"spec": chart.spec, "renderer": chart.renderer} for chart in charts},
-        themes={"light": vega_config(LIGHT), "dark": vega_config(DARK)},
-        light=css_variables(LIGHT),
-        dark=css_variables(DARK),
-        library=_library() if charts else "",
-        **context,
-    )
-
-
-@functools.cache
-def _pages() -> jinja2.Environment:
-    pages = jinja2.Environment(
-        loader=jinja2.PackageLoader("coppice.reports", "page"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    pages.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    return pages
-
-
-@functools.cache
-def _library() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script, safe inside a script element."""
-    bundle = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGALITE_VERSION))
-    return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")

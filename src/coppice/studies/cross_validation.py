@@ -118,8 +118,8 @@ def summarise(recipe: Recipe, folder: Path, names: list[str]) -> dict[str, Any]:
         own = _outcomes(folder, summaries, entry["folder"])
         stage: dict[str, Any] = {key: entry[key] for key in ("id", "title", "system", "kind", "parent")}
         for score in ("accuracy", "log_loss"):
-            stage[score] = _mean(own[score], recording)
-            change = None if entry["id"] == "train" else _mean(own[score] - base[score], recording)
+            stage[score] = mean_with_interval(own[score], recording)
+            change = None if entry["id"] == "train" else mean_with_interval(own[score] - base[score], recording)
             stage[f"{score}_change"] = change
         values = [test["macro_accuracy"] for test in tests.values()]
         stage["macro_accuracy"] = {"mean": float(np.mean(values)), "interval": None, "n": len(values)}
@@ -173,8 +173,27 @@ def _outcomes(folder: Path, summaries: dict[str, Any], stage: str) -> dict[str, 
     return {score: whole.pivot(index="clip_id", columns="seed", values=score) for score in ("accuracy", "log_loss")}
 
 
-def _mean(table: pd.DataFrame, recording: pd.Series) -> dict[str, Any]:
-    """Return the mean of a clips × seeds table, with a bootstrap interval over recordings and seeds."""
+def mean_with_interval(table: pd.DataFrame, recording: pd.Series) -> dict[str, Any]:
+    """Return the mean of a clips × seeds table, with a bootstrap interval over recordings and seeds.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A score per clip (rows, by ``clip_id``) and seed (columns), or its change between two systems.
+    recording : Series
+        The recording of each ``clip_id``: clips of one are drawn together.
+
+    Returns
+    -------
+    dict
+        ``mean``, ``interval`` (95 %, :data:`RESAMPLES` resamples) and ``n``, how many scores there are.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({0: [1.0, 1.0], 1: [1.0, 1.0]}, index=["a", "b"])
+    >>> mean_with_interval(table, pd.Series(["r", "s"], index=["a", "b"]))
+    {'mean': 1.0, 'interval': [1.0, 1.0], 'n': 4}
+    """
     values = table.to_numpy()
     _, group = np.unique(recording.reindex(table.index).to_numpy(dtype=str), return_inverse=True)
     sums = np.zeros((group.max() + 1, values.shape[1]))

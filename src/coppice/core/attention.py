@@ -1,4 +1,4 @@
-"""Attention as products that can be counted."""
+"""Attention as products that can be counted and followed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

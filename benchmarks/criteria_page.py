@@ -1,0 +1,191 @@
+"""What bench_criteria.py has measured, as a section of docs/benchmarks.md and its figure."""
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import torch
+import vl_convert
+
+from coppice.core.files import make_folder, write_text
+from coppice.recipes.environment import processor
+from coppice.reports.figures import VEGALITE_VERSION
+from coppice.reports.style import LIGHT, vega_config
+
+BEGIN, END = "<!-- criteria: written by benchmarks/bench_criteria.py -->", "<!-- end of criteria -->"
+HEAD = "# Benchmarks\n\nWritten by the scripts in `benchmarks/`; nobody types a number here.\n\n"
+FIGURE = "criteria-growth.svg"
+
+
+def write_page(folder: Path, measured: dict[str, Any]) -> None:
+    """Write the figure, and the section into benchmarks.md; what others have written there stays."""
+    draw(make_folder(folder / "images") / FIGURE, measured)
+    page = folder / "benchmarks.md"
+    text = page.read_text(encoding="utf-8") if page.is_file() else HEAD
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    write_text(page, f"{before}{BEGIN}\n{section(measured)}{END}{after or chr(10)}")
+
+
+def ms(value: float | None) -> str:
+    """Write milliseconds with three digits that count, or seconds."""
+    if value is None:
+        return "–"
+    if value >= 9_995:
+        return f"{value / 1000:,.0f} s" if value >= 99_950 else f"{value / 1000:.1f} s"
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Write a Markdown table; all columns but the first to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines) + "\n"
+
+
+def section(measured: dict[str, Any]) -> str:
+    """Write everything between the markers."""
+    return "\n".join(
+        (
+            "## Ranking filters\n",
+            f"{processor()}, {measured['cores']} cores, Python {platform.python_version()}, torch {torch.__version__}. "
+            "Random weights in float32, as a network stores them; everything is computed in float64. "
+            "Processor time of one thread in ms, medians, unless said otherwise.\n",
+            beside_text(measured["beside"], measured["cores"]),
+            nystrom_text(measured["beside"]),
+            criteria_text(measured["criteria"]),
+            growth_text(measured),
+            memory_text(measured["memory"]),
+        )
+    )
+
+
+def beside_text(rows: list[dict[str, Any]], cores: int) -> str:
+    """Compare with the published way."""
+    lines = [
+        [
+            shape_text(row["shape"]),
+            str(row["kept"]),
+            ms(row["published_ms"]) + (" *" if row["extrapolated"] else ""),
+            ms(row["exact_ms"]),
+            f"**{row['published_ms'] / row['exact_ms']:,.0f}×**",
+            ms(row["all_cores_ms"]),
+            f"{row['published_ms'] / row['all_cores_ms']:,.0f}×",
+        ]
+        for row in rows
+    ]
+    head = [
+        "filters × channels, kernel",
+        "kept",
+        "published",
+        "`cosine_similarity`",
+        "ratio",
+        f"{cores} cores",
+        "ratio",
+    ]
+    return (
+        "### Cosine similarity beside the published way\n\n"
+        "*Published*: one `numpy.linalg.svd` per filter with its default `full_matrices=True` and one call of "
+        "`scipy.spatial.distance.cosine` per pair of filters, as the papers describe it, on one thread (on more it is "
+        "slower). *Ours* goes further: it also checks that the weights are finite and orders *all* filters, beyond the "
+        "set that the method keeps. Both keep the same set in every row; the run stops where they do not. "
+        f"The column for {cores} cores is the best wall-clock time.\n\n"
+        + table(head, lines)
+        + "\\* Extrapolated: the decompositions of a few filters and eight rows of pairs, times their share.\n"
+    )
+
+
+def nystrom_text(rows: list[dict[str, Any]]) -> str:
+    """Compare the Nyström form with the exact one."""
+    lines = [
+        [
+            shape_text(row["shape"]),
+            ms(row["exact_ms"]),
+            ms(row["nystrom_ms"]),
+            change(row["nystrom_ms"], row["exact_ms"]),
+            ms(row["spread_ms"]),
+            change(row["spread_ms"], row["exact_ms"]),
+        ]
+        for row in rows
+    ]
+    return (
+        "### Does the Nyström form pay?\n\n"
+        "No, at no size. Prototypes are as long as the kernel has positions, so the exact similarities are one product "
+        "of inner length 9 or 49, and the approximation from m columns is a product of the same size and of inner "
+        "length m, after some preparation. The factor of three in the paper is against a double loop in Python. "
+        "Where m is smaller than the kernel has positions the product is shorter and the set another one; and the "
+        "product is not where the time goes.\n\n"
+        + table(["filters × channels, kernel", "exact", "`nystrom`", "", "`nystrom_spread`", ""], lines)
+    )
+
+
+def criteria_text(rows: list[dict[str, Any]]) -> str:
+    """One row per criterion."""
+    sizes = [key for key in rows[0] if key != "criterion"]
+    lines = [[f"`{row['criterion']}`", *(ms(row.get(size)) for size in sizes)] for row in rows]
+    return (
+        "### Criterion by criterion\n\n"
+        "Layers of 3×3 kernels with as many channels as filters.\n\n"
+        + table(["criterion", *(f"{size} filters" for size in sizes)], lines)
+        + "`betweenness` takes time with the third power of the number of filters: it is not timed beyond 512.\n"
+    )
+
+
+def growth_text(measured: dict[str, Any]) -> str:
+    """Refer to the figure, and give the largest sizes in numbers."""
+    most = max(row["filters"] for row in measured["growth"])
+    shown = [256, 1024, 4096, most]
+    found = {(row["criterion"], row["filters"]): row["ms"] for row in measured["growth"]}
+    names = list(dict.fromkeys(row["criterion"] for row in measured["growth"]))
+    lines = [[f"`{name}`", *(ms(found.get((name, filters))) for filters in shown)] for name in names]
+    network = [[f"`{row['criterion']}`", ms(row["ms"])] for row in measured["cnn14"]]
+    return (
+        "### How cost grows\n\n"
+        f"![Time against filters, and against layers](images/{FIGURE})\n\n"
+        "Left: one layer of 64 channels and 3×3 kernels. Right: layers of 128 filters and 128 channels.\n\n"
+        + table(["criterion", *(f"{filters:,} filters" for filters in shown)], lines)
+        + "All twelve convolutions of CNN14, 75 million weights:\n\n"
+        + table(["criterion", "ms"], network)
+    )
+
+
+def memory_text(rows: list[dict[str, Any]]) -> str:
+    """Peak memory beyond the weights."""
+    lines = [
+        [f"`{row['criterion']}`", shape_text(row["shape"]), f"{row['weights_mib']:,.0f}", f"{row['mib']:,.0f}"]
+        for row in rows
+    ]
+    return (
+        "### Memory at 16,384 filters\n\n"
+        "Highest resident memory of a process beyond what it held with the weights, in MiB. The matrix of all "
+        "distances would take 2,048; it is worked out in blocks. `geometric_median` and `l1` make a float64 copy of "
+        "the weights.\n\n" + table(["criterion", "filters × channels, kernel", "weights", "on top"], lines)
+    )
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """Write a shape such as ``512 × 512, 3×3``."""
+    return f"{shape[0]:,} × {shape[1]:,}, " + "×".join(map(str, shape[2:]))
+
+
+def change(value: float, reference: float) -> str:
+    """Write how much more or less than a reference."""
+    return f"{100 * (value / reference - 1):+.0f} %".replace("-", "−")
+
+
+def draw(path: Path, measured: dict[str, Any]) -> None:
+    """Draw time against the number of filters and of layers, both axes logarithmic."""
+    names = list(dict.fromkeys(row["criterion"] for row in measured["growth"]))
+    panels = [
+        alt.Chart(alt.Data(values=measured[what]), width=330, height=300)
+        .mark_line(point=True)
+        .encode(
+            x=alt.X(f"{axis}:Q", title=title, scale=alt.Scale(type="log", base=2), axis=alt.Axis(format="d")),
+            y=alt.Y("ms:Q", title="ms on one thread", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g")),
+            color=alt.Color("criterion:N", title=None, sort=names, scale=alt.Scale(domain=names)),
+            shape=alt.Shape("criterion:N", title=None, sort=names, scale=alt.Scale(domain=names)),
+        )
+        for what, axis, title in (("growth", "filters", "filters"), ("depth", "layers", "layers"))
+    ]
+    spec = {**alt.hconcat(*panels).to_dict(), "config": vega_config(LIGHT)}
+    write_text(path, str(vl_convert.vegalite_to_svg(spec, vl_version=VEGALITE_VERSION)))

@@ -1,0 +1,159 @@
+"""What only a person knows of a submission, from a small YAML file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coppice.challenge.labels import Label, parse_label
+from coppice.challenge.rules import Rules
+from coppice.challenge.yaml_lines import LinedYaml, read_lined_yaml
+from coppice.core.errors import CoppiceError, did_you_mean
+from coppice.core.files import plain_os_errors
+
+_AUTHOR = ("lastname", "firstname", "email", "affiliation")
+_AFFILIATION = ("abbreviation", "institute", "location")
+_KNOWN = (
+    "name",
+    "abbreviation",
+    "authors",
+    "external_datasets",
+    "source_code",
+    "description",
+    "complexity",
+    "energy_consumption",
+)
+
+
+@dataclass(frozen=True)
+class People:
+    """The authors file.
+
+    Attributes
+    ----------
+    name, abbreviation : str
+        Of the system.
+    authors : list of dict
+        As in the meta file.
+    external_datasets : list of dict
+    source_code : str or None
+        Address of the code.
+    description, complexity : dict
+        Entries that override what is read off the runs.
+    energy_consumption : dict
+        kWh, in 2023.
+    team : str
+        Last name and institute of the corresponding author, the beginning of the label.
+    """
+
+    name: str
+    abbreviation: str
+    authors: list[dict[str, Any]]
+    external_datasets: list[dict[str, Any]]
+    source_code: str | None
+    description: dict[str, Any]
+    complexity: dict[str, Any]
+    energy_consumption: dict[str, Any]
+    team: str
+
+    def label(self, index: int, rules: Rules) -> Label:
+        """Return the label of the team's system of this number.
+
+        Raises
+        ------
+        CoppiceError
+            If last name, institute or number cannot stand in a label.
+        """
+        return parse_label(f"{self.team}_{rules.task}_{index}", rules)
+
+
+def read_people(path: str | Path, rules: Rules) -> People:
+    """Read the authors file; ask by name for all that is missing.
+
+    Parameters
+    ----------
+    path : str or Path
+        A YAML file with the keys ``name``, ``abbreviation``, ``authors`` (a list; exactly one with ``corresponding:
+        true``; each with ``lastname``, ``firstname``, ``email`` and ``affiliation`` of ``abbreviation``, ``institute``
+        and ``location``), ``external_datasets`` (may be empty) and ``source_code`` (may be null). In 2024 also
+        ``description`` with ``split_adaptations`` and ``system_adaptations``; in 2023 ``energy_consumption`` with
+        ``training``, ``inference`` and ``baseline_inference`` in kWh. Other entries of ``description`` and
+        ``complexity`` override what is read off the runs.
+    rules : Rules
+        Of the year.
+
+    Raises
+    ------
+    CoppiceError
+        If the file cannot be read or something in it is missing or unknown: everything at once.
+    """
+    path = Path(path)
+    with plain_os_errors("read the authors file", path):
+        data = path.read_bytes()
+    try:
+        found = read_lined_yaml(data)
+    except CoppiceError as error:
+        raise CoppiceError(f"the authors file {path} cannot be read: {error}") from error
+    value = found.value
+    if not isinstance(value, dict):
+        raise CoppiceError(f"the authors file {path} is no table; begin with 'name:', the name of the system.")
+    for key in value:
+        if key not in _KNOWN:
+            raise CoppiceError(f"the authors file {path} has the key {key!r}. {did_you_mean(str(key), _KNOWN)}")
+    missing = _missing(found, rules)
+    if missing:
+        raise CoppiceError(f"the authors file {path} lacks {', '.join(missing)}; only you know them.")
+    _check_lists(found, path)
+    corresponding = [one for one in value["authors"] if one.get("corresponding") is True]
+    if len(corresponding) != 1:
+        raise CoppiceError(
+            f"the authors file {path} marks {len(corresponding)} authors with 'corresponding: true'; mark exactly one."
+        )
+    return People(
+        name=str(value["name"]),
+        abbreviation=str(value["abbreviation"]),
+        authors=value["authors"],
+        external_datasets=value["external_datasets"] or [],
+        source_code=value["source_code"],
+        description=_table(found, "description", path),
+        complexity=_table(found, "complexity", path),
+        energy_consumption=_table(found, "energy_consumption", path),
+        team=f"{corresponding[0]['lastname']}_{corresponding[0]['affiliation']['abbreviation']}",
+    )
+
+
+def _check_lists(found: LinedYaml, path: Path) -> None:
+    for name in ("authors", "external_datasets"):
+        listed = found.get(name) or []
+        if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+            raise CoppiceError(
+                f"the authors file {path}: {name} is {str(listed)[:40]!r}; list tables, as in '- name: x'."
+            )
+
+
+def _missing(found: LinedYaml, rules: Rules) -> list[str]:
+    def empty(*path: str | int) -> bool:
+        return found.get(*path) in (None, "", [], {})
+
+    missing = [name for name in ("name", "abbreviation", "authors") if empty(name)]
+    missing += [name for name in ("external_datasets", "source_code") if not found.has(name)]
+    authors = found.get("authors")
+    for position in range(len(authors) if isinstance(authors, list) else 0):
+        place = f"authors[{position + 1}]"
+        missing += [f"{place}.{name}" for name in _AUTHOR if empty("authors", position, name)]
+        if not empty("authors", position, "affiliation"):
+            missing += [
+                f"{place}.affiliation.{name}"
+                for name in _AFFILIATION
+                if empty("authors", position, "affiliation", name)
+            ]
+    asked = [name for name in ("split_adaptations", "system_adaptations") if name in rules.description]
+    missing += [f"description.{name}" for name in asked if not found.has("description", name)]
+    missing += [f"energy_consumption.{name} (kWh)" for name in rules.energy if empty("energy_consumption", name)]
+    return missing
+
+
+def _table(found: LinedYaml, name: str, path: Path) -> dict[str, Any]:
+    value = found.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise CoppiceError(f"the authors file {path}: {name} is {str(value)[:40]!r}; give keys with values below it.")
+    return value or {}

@@ -1,0 +1,79 @@
+"""The leading eigenvector of many small symmetric matrices at once."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+# NumPy multiplies small matrices faster than torch does. Up to the largest size here its BLAS stays on one thread, so
+# that its threads and torch's never wait for each other; and eigenvalues that sum to 1 have a 64th power that does not
+# underflow.
+LARGEST = 64
+SQUARINGS = 6  # at a time, an even number
+ROUNDS = 4  # 64 ** 4 is the power at which eigenvalues a millionth apart have parted; nearer ones are left to LAPACK
+PARTED = 1 - 1e-14  # sum of the squares of eigenvalues that sum to 1, from which the rest turns the vector no more
+
+
+def leading_vectors(matrices: Float[Tensor, "matrices size size"]) -> Float[Tensor, "matrices size"]:
+    """Return a unit eigenvector of the largest eigenvalue of each positive semi-definite matrix.
+
+    A high enough power of such a matrix is a multiple of v vᵀ. Powers are taken by repeated squaring, all matrices in
+    one product, and those that have converged leave; a squaring of a 9×9 matrix costs 1/80 of its decomposition by
+    LAPACK. A lower bound of the smallest eigenvalue (Wolkowicz and Styan, "Bounds for eigenvalues using traces", 1980)
+    is taken from all of them first, which leaves the vectors and widens the relative gap. Rounding does no more harm
+    than in LAPACK: with every squaring the gap grows, so that the first product is the one that counts. Large matrices,
+    and the few whose two largest eigenvalues are all but equal, go to LAPACK.
+
+    Parameters
+    ----------
+    matrices : Tensor [shape=(matrices, size, size)], float64
+        Symmetric, no negative eigenvalues, none of them all zero.
+
+    Returns
+    -------
+    Tensor [shape=(matrices, size)], float64
+        Rows of norm 1 with either sign.
+
+    Examples
+    --------
+    >>> leading_vectors(torch.tensor([[[2.0, 0.0], [0.0, 3.0]]], dtype=torch.float64)).tolist()
+    [[0.0, 1.0]]
+    """
+    count, size = matrices.shape[:2]
+    if size == 1:
+        return torch.ones(count, 1, dtype=torch.float64)
+    if size > LARGEST:
+        return torch.linalg.eigh(matrices).eigenvectors[:, :, -1]
+    powers = _lowered(matrices.numpy())
+    spare = np.empty_like(powers)
+    found = np.empty((count, size))
+    left = np.arange(count)
+    for _ in range(ROUNDS):
+        for _ in range(SQUARINGS // 2):
+            np.matmul(powers, powers, out=spare)
+            np.matmul(spare, spare, out=powers)
+        rows = powers.reshape(len(powers), -1)
+        diagonal = rows[:, :: size + 1]
+        rows /= diagonal.sum(axis=1)[:, None]
+        found[left] = powers[np.arange(len(powers)), diagonal.argmax(axis=1)]  # of those that stay, once more later
+        together = np.flatnonzero(np.einsum("ij,ij->i", rows, rows) <= PARTED)
+        if not len(together):
+            break
+        left, powers, spare = left[together], powers[together], spare[: len(together)]
+    else:
+        found[left] = torch.linalg.eigh(matrices[torch.from_numpy(left)]).eigenvectors[:, :, -1].numpy()
+    return torch.from_numpy(found / np.sqrt(np.einsum("ij,ij->i", found, found))[:, None])
+
+
+def _lowered(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Subtract from each diagonal what no eigenvalue is below, and scale to trace 1."""
+    count, size = matrices.shape[:2]
+    rows = matrices.reshape(count, -1)
+    rows = rows / rows[:, :: size + 1].sum(axis=1)[:, None]
+    spread = np.einsum("ij,ij->i", rows, rows) * size - 1  # size² times the variance of the eigenvalues
+    bound = 1 - np.sqrt((spread * (size - 1)).clip(0.0, 1.0))  # size times the bound
+    bound *= 1 - 1e-9  # where all eigenvalues are equal, something must be left
+    rows[:, :: size + 1] -= bound[:, None] / size
+    rows /= 1 - bound[:, None]
+    return rows.reshape(matrices.shape)

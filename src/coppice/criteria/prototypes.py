@@ -1,0 +1,114 @@
+"""One unit vector per filter: the pattern it looks for, whatever the channel.
+
+Singh and Plumbley, "A Passive Similarity based CNN Filter Pruning for Efficient Acoustic Scene
+Classification", Interspeech 2022, arXiv 2203.15751.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from coppice.criteria.finite import refuse_not_finite
+from coppice.criteria.leading_vectors import leading_vectors
+from coppice.criteria.threads import in_stretches
+
+BLOCK = 2**16  # weights in float64 at a time: half a MiB, which stays in the cache of a core
+FILTERS = 1024  # matrices at a time
+STRETCH = 2**20  # weights that are worth a thread
+SAFE = 1e-200, 1e200  # sums of squares whose terms have neither underflowed nor overflowed where it matters
+
+
+def prototypes(weight: Float[Tensor, "filters channels *kernel"]) -> Float[Tensor, "filters kernel"]:
+    """Return one unit vector per filter: the shape its rank-1 approximation gives the first input channel.
+
+    A filter is a (kernel positions × channels) matrix with singular value decomposition U S Vᵀ; its
+    prototype is the first column of u₁v₁ᵀ, normalised, which is u₁ times the sign of v₁[0] (where that is 0,
+    of the first entry that is not). With one channel it is the normalised filter itself. Computed from the
+    leading eigenvector of the smaller Gram matrix, many filters at once, in float64 whatever the weights are stored
+    in; they are read once, piece by piece, and never copied as a whole.
+
+    Parameters
+    ----------
+    weight : Tensor [shape=(filters, channels, *kernel)]
+        A linear layer, (filters, channels), counts as kernel of 1.
+
+    Returns
+    -------
+    Tensor [shape=(filters, kernel positions)], float64
+        Rows of norm 1; zeros for a filter that is all zero.
+
+    Raises
+    ------
+    CoppiceError
+        If a weight is not finite.
+
+    Examples
+    --------
+    >>> prototypes(torch.tensor([[[3.0, 4.0]], [[-3.0, -4.0]]])).tolist()
+    [[0.6, 0.8], [-0.6, -0.8]]
+    """
+    filters, channels = weight.shape[:2]
+    matrices = weight.detach().reshape(filters, channels, -1)
+
+    def stretch(begin: int, end: int) -> Float[Tensor, "filters kernel"]:
+        return _joined(
+            [_prototypes(matrices[first : min(end, first + FILTERS)], first) for first in range(begin, end, FILTERS)]
+        )
+
+    return _joined(in_stretches(stretch, filters, enough=max(1, STRETCH // matrices[0].numel())))
+
+
+def _prototypes(matrices: Float[Tensor, "filters channels kernel"], first: int) -> Float[Tensor, "filters kernel"]:
+    gram = _gram_matrices(matrices)
+    energy = gram.numpy().reshape(len(gram), -1)[:, :: gram.shape[1] + 1].sum(axis=1)
+    if not (energy.min() > SAFE[0] and energy.max() < SAFE[1]):  # also for NaN
+        for index in np.flatnonzero(~((energy > SAFE[0]) & (energy < SAFE[1]))).tolist():
+            one = matrices[index : index + 1]
+            refuse_not_finite(one, first=first + index)
+            gram[index] = _gram_matrices(_to_unit_range(one))[0] if one.any() else torch.eye(gram.shape[1])
+    return _signed(matrices, leading_vectors(gram))
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
+def _to_unit_range(matrices: Float[Tensor, "filters channels kernel"]) -> Float[Tensor, "filters channels kernel"]:
+    """Divide each matrix by its largest absolute value, in float64; zeros stay."""
+    matrices = matrices.to(torch.float64)
+    largest = matrices.abs().amax(dim=(1, 2), keepdim=True)
+    return matrices / torch.where(largest > 0, largest, torch.ones_like(largest))
+
+
+def _gram_matrices(matrices: Float[Tensor, "filters channels kernel"]) -> Float[Tensor, "filters size size"]:
+    """Return the products of each matrix with itself along its longer axis."""
+    filters, channels, kernel = matrices.shape
+    by_channel = channels < kernel
+    size = min(channels, kernel)
+    gram = torch.empty(filters, size, size, dtype=torch.float64)
+    step = max(1, BLOCK // (channels * kernel))
+    buffer = torch.empty(min(step, filters), channels, kernel, dtype=torch.float64)
+    for begin in range(0, filters, step):
+        piece = matrices[begin : begin + step]
+        block = buffer[: len(piece)].copy_(piece)
+        left, right = (block, block.mT) if by_channel else (block.mT, block)
+        torch.bmm(left, right, out=gram[begin : begin + step])
+    return gram
+
+
+def _signed(
+    matrices: Float[Tensor, "filters channels kernel"], leading: Float[Tensor, "filters size"]
+) -> Float[Tensor, "filters kernel"]:
+    """Turn leading eigenvectors of the Gram matrices into prototypes: along the kernel, with the sign of v₁[0]."""
+    channels, kernel = matrices.shape[1:]
+    if channels < kernel:
+        leading = (leading.unsqueeze(1) @ _to_unit_range(matrices)).squeeze(1)
+        norm = torch.linalg.vector_norm(leading, dim=1, keepdim=True)
+        leading = leading / norm.where(norm > 0, torch.ones_like(norm))
+    sign = torch.linalg.vecdot(matrices[:, 0].to(torch.float64), leading).sign_()
+    if not bool(sign.all()):
+        for index in (sign == 0).nonzero().flatten().tolist():
+            projections = matrices[index].to(torch.float64) @ leading[index]
+            sign[index] = projections[projections != 0][:1].sign().sum()  # 0 for a filter that is all zero
+    return leading.mul_(sign.unsqueeze(1))

@@ -1,0 +1,1 @@
+"""Files for devices, with or without the front end inside, each verified when written; latency in their runtimes."""
