@@ -70,11 +70,12 @@ def median_ms(function: Callable[[], object], *, budget_s: float = 0.6) -> float
     return 1e3 * statistics.median(times[1:] or times)
 
 
-def best_ms(function: Callable[[], object], repeats: int = 15) -> float:
+def best_ms(function: Callable[[], object], *, budget_s: float = 2.0) -> float:
     """Return the shortest wall-clock time of a call with torch on all cores."""
     torch.set_num_threads(CORES)
-    times = []
-    for _ in range(repeats):
+    function()
+    times: list[float] = []
+    while len(times) < 5 or (sum(times) < budget_s and len(times) < 200):
         begin = time.perf_counter()
         function()
         times.append(time.perf_counter() - begin)

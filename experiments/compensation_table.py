@@ -1,13 +1,13 @@
 """Measure what is left of networks after a cut, without a gradient step, for every criterion and compensation.
 
 Two measurements. On the unpruned DCASE 2022 network of Singh and Plumbley, agreement with its own posteriors on clips
-that were not looked at. On ESC-10, five folds by three seeds, accuracy after the cut of the Interspeech 2022 paper, with
-everything chosen on validation clips. Interrupted, it goes on where it stopped.
+that were not looked at. On ESC-10, five folds by three seeds, accuracy after the cut of the Interspeech 2022 paper,
+with everything chosen on validation clips. Interrupted, it goes on where it stopped.
 
     python experiments/compensation_table.py --data PATH/TO/data --runs runs/esc10-results
 
-takes about an hour on two cores and writes docs/compensation.md. The data holds surrey2022/, tau2022_sample/ and esc10/;
-the runs are those of recipes/esc10-results.yaml.
+takes about an hour on two cores and writes docs/compensation.md. The data holds surrey2022/, tau2022_sample/ and
+esc10/; the runs are those of recipes/esc10-results.yaml.
 """
 
 import argparse
@@ -221,10 +221,10 @@ def page(agreements: pd.DataFrame, chosen: dict[tuple[int, str], str], tests: pd
     lines = [
         "# What compensation gives back",
         "",
-        "Written by `experiments/compensation_table.py`. No gradient step is taken anywhere on this page. **none**: the "
-        "network as cut. **merge**: weights alone; what read a filter that went is added to what reads the survivor most "
-        "like it. **next layer**: the layer that reads the cut channels is refitted by ridge regression on a few "
-        "unlabelled clips. **all layers behind**: so is each layer after it, in turn; this is what "
+        "Written by `experiments/compensation_table.py`. No gradient step is taken anywhere on this page. **none**: "
+        "the network as cut. **merge**: weights alone; what read a filter that went is added to what reads the "
+        "survivor most like it. **next layer**: the layer that reads the cut channels is refitted by ridge regression "
+        "on a few unlabelled clips. **all layers behind**: so is each layer after it, in turn; this is what "
         '`compensate(..., "least_squares")` does. The ridge is chosen on the same clips, a fifth left out at a time.',
         "",
         *_agreement_lines(agreements),
@@ -243,11 +243,12 @@ def _agreement_lines(found: pd.DataFrame) -> list[str]:
         "## Agreement with the uncut network",
         "",
         "The unpruned DCASE 2022 network of Singh and Plumbley, and 188 one-second clips of TAU Urban Acoustic Scenes "
-        f"2022 Mobile: {CALIBRATION} to look at, the other {int(held.min())} to score, no recording on both sides; mean "
-        f"of {len(SPLITS)} such divisions. In each cell: share of clips on which cut and uncut network decide alike, and "
-        "the mean divergence of their posteriors (Kullback and Leibler, nats). Criteria that ask for classes are given "
-        "those that the uncut network decides for. A dash: the criterion cannot rank these layers. One clip is 1.1 "
-        "points, so differences of one or two points between criteria mean nothing.",
+        f"2022 Mobile: {CALIBRATION} to look at, the other {int(held.min())} to score, no recording on both sides; "
+        f"mean of {len(SPLITS)} such divisions. In each cell: share of clips on which cut and uncut network decide "
+        "alike, and the mean divergence of their posteriors (Kullback and Leibler, nats). Criteria that ask for "
+        "classes are given those that the uncut network decides for. A dash: the criterion cannot rank these layers. "
+        "One clip of one division is 1.1 points: differences of a point or two between criteria mean nothing, and the "
+        "best of twenty is better than it should be.",
         "",
         "### Best criterion for each cut",
         "",
@@ -293,10 +294,10 @@ def _esc_lines(chosen: dict[tuple[int, str], str], tests: pd.DataFrame) -> list[
         "## ESC-10, five folds by three seeds",
         "",
         "The networks of `recipes/esc10-results.yaml`, cut as in the Interspeech 2022 paper: 11 of conv2's 16 filters "
-        f"stay. Ranking and refitting look at {CALIBRATION} training clips. Above, the paper's criterion; below, for each "
-        "fold the criterion with the lowest validation log-loss of the repaired networks (mean over seeds). The test "
-        "clips of a fold were scored once, after that. Changes are paired: the same clip, fold and seed before the cut; "
-        "95 % bootstrap over recordings and seeds.",
+        f"stay. Ranking and refitting look at {CALIBRATION} training clips. Above, the paper's criterion; below, for "
+        "each fold the criterion with the lowest validation log-loss of the repaired networks (mean over seeds). The "
+        "test clips of a fold were scored once, after that. Changes are paired: the same clip, fold and seed before "
+        "the cut; 95 % bootstrap over recordings and seeds.",
         "",
         "| criterion | compensation | accuracy % | change, points | log-loss | change |",
         "|---|---|---:|---|---:|---|",

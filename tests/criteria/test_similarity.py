@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.criteria import references
 
-from coppice.criteria import neighbours, similarity_order
+from coppice.criteria import neighbours
 from coppice.criteria.leading_vectors import leading_vectors
 from coppice.criteria.prototypes import prototypes
 from coppice.criteria.quicksort import quicksort_order
@@ -39,7 +39,7 @@ def test_set_and_order_equal_the_plain_greedy_pass_also_among_ties(filters, size
 def test_blocks_and_memory_make_no_difference(monkeypatch, resident, block):
     vectors = prototypes(torch.from_numpy(weights((90, 6, 3, 3))))
     expected = rank_by_vectors(vectors, name="mine")
-    monkeypatch.setattr(similarity_order, "RESIDENT", resident)
+    monkeypatch.setattr(neighbours, "RESIDENT", resident)
     monkeypatch.setattr(neighbours, "BLOCK", block)
     assert rank_by_vectors(vectors, name="mine") == expected
     assert expected.order == references.greedy_order((1 - vectors.numpy() @ vectors.numpy().T).round(12))

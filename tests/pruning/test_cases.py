@@ -90,6 +90,15 @@ def test_network_of_conv3d():
 # --- ways in which channels meet ---
 
 
+@pytest.mark.parametrize("norm", [nn.InstanceNorm2d(6), nn.BatchNorm2d(6, affine=False), nn.PReLU(6), nn.PReLU()])
+def test_layers_that_are_told_their_channels_are_told_the_new_number(norm, recwarn):
+    network = nn.Sequential(nn.Conv2d(1, 6, 3), norm, nn.Tanh(), nn.Conv2d(6, 2, 1))
+    small = check(network, (1, 6, 6), {"0": [1, 3]}, {"3": [1, 3]})
+    assert getattr(small[1], "num_features", 4) == 4
+    assert getattr(small[1], "num_parameters", 4) in (1, 4)
+    assert not recwarn
+
+
 def test_concatenated_skip():
     network = Two(
         lambda net, x: net.head(torch.cat([net.a(x), net.b(net.a(x))], 1)).mean((2, 3)),
@@ -314,3 +323,40 @@ def test_spectral_normalisation_is_refused_by_the_name_of_the_layer():
     assert "filter 0 of '0' cannot be cut: its filters are read in '1" in refused(network, (1, 8, 8), {"0": [0]})
     with pytest.raises(CoppiceError, match="there is no layer '1' with filters that can be followed"):
         trace(network, torch.randn(1, 1, 8, 8, dtype=torch.float64)).units("1")
+
+
+# --- tensors that are put together or picked from ---
+
+
+def test_circular_padding_and_values_written_into_a_new_tensor():
+    network = nn.Sequential(nn.Conv2d(1, 6, 3), nn.Conv2d(6, 5, 3, padding=1, padding_mode="circular"), nn.Tanh())
+    check(network.append(nn.Conv2d(5, 2, 1)), (1, 6, 6), {"0": [1, 4]}, {"1": [1, 4]})
+
+    def shifted(net, x):
+        x = net.a(x)
+        later = torch.zeros_like(x)
+        later[:, :, 1:] = x[:, :, :-1]
+        return net.head(later + x.roll(1, 2))
+
+    check(Two(shifted, a=nn.Conv2d(1, 6, 3), head=nn.Conv2d(6, 2, 1)), (1, 6, 6), {"a": [0]}, {"head": [0]})
+
+
+def test_picking_frames_leaves_channels_free_and_picking_channels_is_refused():
+    network = Two(
+        lambda net, x: net.head(net.a(x)[:, :, :, torch.tensor([0, 2, 3])]),
+        **{"a": nn.Conv2d(1, 6, 3), "head": nn.Conv2d(6, 2, 1)},
+    )
+    check(network, (1, 6, 6), {"a": [2, 3]}, {"head": [2, 3]})
+    network.way = lambda net, x: net.head(net.a(x)[:, torch.tensor([5, 4, 3, 2, 1, 0])])
+    assert "the operator 'index' in the network's own forward cannot be followed" in refused(
+        network, (1, 6, 6), {"a": [2]}
+    )
+
+
+def test_a_compiled_network_is_followed_as_it_was_written():
+    network = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 2, 1)).double().eval()
+    example = torch.randn(1, 1, 8, 8, dtype=torch.float64)
+    expected = prune(network, without(network, example, **{"0": [1, 5]}), example=example)
+    wrapped = torch.compile(network)
+    small = prune(wrapped, without(wrapped, example, _orig_mod__0=[1, 5]), example=example)
+    torch.testing.assert_close(small._orig_mod(example), expected(example))

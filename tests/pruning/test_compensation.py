@@ -14,6 +14,7 @@ import coppice as cp
 from coppice.core.errors import CoppiceError
 from coppice.networks.classifier import Classifier
 from coppice.networks.registry import build_network
+from coppice.pruning import refitted_layer, refitting
 from coppice.pruning.channels import trace
 from coppice.pruning.compensation import METHODS, compensate
 from coppice.pruning.doomed import doomed_units
@@ -225,20 +226,14 @@ def test_every_method_is_nearer_to_the_uncut_network_than_none():
 
 
 def test_inputs_of_a_recurrent_layer_are_refitted_for_both_directions():
-    from torch.nn.utils.rnn import pack_padded_sequence
-
     class Net(nn.Module):
-        def __init__(self, packed=False):
+        def __init__(self):
             super().__init__()
             self.conv, self.rnn = nn.Conv1d(1, 6, 3), nn.LSTM(6, 4, bidirectional=True, batch_first=True)
-            self.head, self.packed = nn.Linear(8, 2), packed
+            self.head = nn.Linear(8, 2)
 
         def forward(self, x):
-            x = torch.relu(self.conv(x)).transpose(1, 2)
-            if self.packed:
-                x = pack_padded_sequence(x, [x.shape[1]] * len(x), batch_first=True)
-                return self.head(self.rnn(x)[1][0].mean(0).repeat(1, 2))
-            return self.head(self.rnn(x)[0].mean(1))
+            return self.head(self.rnn(torch.relu(self.conv(x)).transpose(1, 2))[0].mean(1))
 
     network, x = Net().double(), torch.randn(40, 1, 12, dtype=torch.float64)
     plan = plan_of(conv=(6, (1, 2, 4)))
@@ -338,13 +333,74 @@ def test_a_layer_that_does_not_run_through_its_own_forward_is_merged_but_not_ref
 
 
 def test_a_layer_that_is_too_wide_is_refused_before_anything_is_computed(monkeypatch):
-    from coppice.pruning import refitting
-
-    monkeypatch.setattr(refitting, "MOST_COLUMNS", 17)
+    monkeypatch.setattr(refitting, "MOST_COLUMNS", 1)
     network, x = relu_net(), pictures(4)
     plan = plan_of(**{"0": (6, (0, 2))})
-    with pytest.raises(CoppiceError, match="it has 18 columns, more than the 17"):
+    with pytest.raises(CoppiceError, match="it has 18 columns, more than the 1 whose products are kept"):
         compensate(prune(network, plan, example=x[:1]), network, plan, "least_squares", clips=x)
+
+
+@pytest.mark.parametrize("kind", ["plain", "transposed", "without bias"])
+def test_a_wide_convolution_gets_its_lost_channels_from_those_that_stay(kind, monkeypatch):
+    monkeypatch.setattr(refitting, "MOST_COLUMNS", 20)
+    monkeypatch.setattr(refitted_layer, "MOST_COLUMNS", 20)
+    network, x = lively_(relu_net(bias=kind != "without bias")), pictures(40)
+    if kind == "transposed":
+        network[3] = nn.ConvTranspose2d(6, 5, 3).double()
+    plan = plan_of(**{"0": (6, (0, 2, 3, 5)), "3": (5, (0, 1, 3))})
+    small = prune(network, plan, example=x[:1])
+    repaired = compensate(small, network, plan, "least_squares", clips=x, ridge=1e-13)
+    with torch.no_grad():
+        kept, lost = (network[:3](x)[:, some].movedim(1, -1).flatten(0, -2).numpy() for some in ([0, 2, 3, 5], [1, 4]))
+        ones = np.column_stack([kept, np.ones(len(kept))])
+        mix = np.linalg.lstsq(ones, lost, rcond=None)[0]
+        weight = network[3].weight.transpose(0, 1) if kind == "transposed" else network[3].weight
+        weight = weight[[0, 1, 3]].numpy()
+        expected = weight[:, [0, 2, 3, 5]] + np.einsum("or...,sr->os...", weight[:, [1, 4]], mix[:-1])
+        constant = np.einsum("orij,r->o", weight[:, [1, 4]], mix[-1])
+        found = repaired[3].weight.transpose(0, 1) if kind == "transposed" else repaired[3].weight
+        np.testing.assert_allclose(found.numpy(), expected, atol=1e-8)
+        if kind == "without bias":
+            np.testing.assert_allclose((small[4].running_mean - repaired[4].running_mean).numpy(), constant, atol=1e-8)
+        else:
+            np.testing.assert_allclose((repaired[3].bias - small[3].bias).numpy(), constant, atol=1e-8)
+
+
+def test_a_layer_that_works_along_time_is_left_as_it_is():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.along, self.last = nn.Conv1d(1, 6, 3), nn.Linear(10, 7), nn.Conv1d(6, 2, 3)
+
+        def forward(self, x):
+            return self.last(torch.relu(self.along(torch.relu(self.conv(x)))))
+
+    network, x = Net(), torch.randn(20, 1, 12)
+    plan = plan_of(conv=(6, (0, 2, 5)))
+    small = prune(network, plan, example=x[:1])
+    repaired = compensate(small, network, plan, "least_squares", clips=x)
+    assert torch.equal(repaired.along.weight, small.along.weight)
+    assert not torch.equal(repaired.last.weight, small.last.weight)
+
+
+def test_a_packed_sequence_is_refused_by_layer():
+    from torch.nn.utils.rnn import pack_padded_sequence
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.rnn, self.head = nn.Conv1d(1, 6, 3), nn.LSTM(6, 4, batch_first=True), nn.Linear(4, 2)
+
+        def forward(self, x):
+            x = torch.relu(self.conv(x)).transpose(1, 2)
+            x = x if len(x) == 1 else pack_padded_sequence(x, [x.shape[1]] * len(x), batch_first=True)
+            return self.head(self.rnn(x)[1][0][0])
+
+    network, x = Net(), torch.randn(20, 1, 12)
+    plan = plan_of(conv=(6, (0, 2, 5)))
+    small = prune(network, plan, example=x[:1])
+    with pytest.raises(CoppiceError, match="layer 'rnn' reads a PackedSequence; only tensors can be looked into"):
+        compensate(small, network, plan, "least_squares", clips=x)
 
 
 def test_values_that_overflow_are_refused_by_layer():

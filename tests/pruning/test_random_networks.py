@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -42,6 +43,7 @@ def check_sizes(network):
             assert module.weight.shape == (module.out_features, module.in_features)
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm")
 @settings(max_examples=520, deadline=None, derandomize=True, database=None)
 @given(architecture=architectures(), seed=st.integers(0, 9999), share=st.floats(0.05, 0.95))
 def test_pruned_equals_masked_for_random_networks_and_plans(architecture, seed, share):

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from coppice.complexity.profile import profile
 from coppice.core.errors import CoppiceError
+from coppice.pruning.budget import Budget
 from coppice.pruning.planning import plan
 from coppice.pruning.schedule import SHAPES, Schedule
 from coppice.pruning.surgery import prune
@@ -49,7 +51,7 @@ def walked(net, schedule, criterion="l1"):
 @quick
 @given(ratio=st.floats(0.01, 0.99), steps=st.integers(1, 30), shape=st.sampled_from(SHAPES))
 def test_what_is_gone_grows_with_every_step_and_ends_at_the_target(ratio, steps, shape):
-    removed = Schedule(ratio, steps, shape).removed(ratio)
+    removed = Schedule(ratio, steps=steps, shape=shape).removed(ratio)
     assert len(removed) == steps
     assert removed[-1] == ratio
     assert all(0 < one < other for one, other in pairwise(removed))
@@ -68,7 +70,7 @@ def test_what_is_gone_grows_with_every_step_and_ends_at_the_target(ratio, steps,
 def test_many_steps_end_with_the_filters_of_one_shot(widths, ratio, steps, shape):
     net = chain(*widths)
     try:
-        small, sizes = walked(net, Schedule(ratio, steps, shape))
+        small, sizes = walked(net, Schedule(ratio, steps=steps, shape=shape))
     except CoppiceError as error:
         assert "would remove no filter at all" in str(error)
         return
@@ -103,6 +105,42 @@ def test_one_ratio_may_be_for_some_layers_only():
     assert [list(target["keep"]) for target in targets] == [["wide"], ["wide"]]
 
 
+@quick
+@given(
+    widths=st.lists(st.integers(8, 40), min_size=1, max_size=3),
+    share=st.integers(30, 100),
+    steps=st.integers(1, 5),
+    shape=st.sampled_from(SHAPES),
+)
+def test_a_budget_comes_down_step_by_step_to_a_share_of_what_there_was_at_first(widths, share, steps, shape):
+    net = chain(*widths)
+    cost = profile(net, example=EXAMPLE, latency=False)
+    budget = Budget(macs=f"{share}%", params="95%")
+    try:
+        plan(net, "l1", budget=budget, example=EXAMPLE)
+    except CoppiceError:
+        return
+    targets = Schedule(budget=budget, steps=steps, shape=shape).targets(net, example=EXAMPLE)
+    assert len(targets) == steps
+    for target in targets:
+        net = prune(net, plan(net, "l1", **target, example=EXAMPLE), example=EXAMPLE)
+        now = profile(net, example=EXAMPLE, latency=False)
+        assert now.macs <= target["budget"].macs
+        assert now.params_total <= target["budget"].params
+    limits = [target["budget"].macs for target in targets]
+    assert limits == sorted(limits, reverse=True)
+    assert limits[-1] == int(share * cost.macs // 100)
+    assert targets[-1]["budget"].params == int(95 * cost.params_total // 100)
+
+
+def test_a_budget_that_holds_already_stays_as_it_is():
+    targets = Schedule(budget=Budget(macs="50%", bytes="1 MB", latency_ms=5.0), steps=2).targets(
+        chain(8), example=EXAMPLE
+    )
+    assert [target["budget"].bytes for target in targets] == [1_000_000, 1_000_000]
+    assert [target["budget"].latency_ms for target in targets] == [None, 5.0]
+
+
 def test_the_network_is_not_touched():
     net = Residual()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
@@ -125,6 +163,11 @@ def test_the_network_is_not_touched():
         ({"steps": 0}, "steps is 0; give a whole number from 1"),
         ({"steps": 2.5}, "steps is 2.5"),
         ({"steps": True}, "steps is True"),
+        ({"ratios": None}, "a schedule has one target: give ratios, such as 0.5, or a budget."),
+        ({"budget": Budget(macs="50%")}, "a schedule has one target"),
+        ({"ratios": None, "budget": "50%"}, "budget is '50%'; give a Budget, such as"),
+        ({"ratios": None, "budget": Budget(latency_ms=1)}, "give a bound on one of them, too"),
+        ({"ratios": None, "budget": Budget(macs=9, latency_ms="50%")}, "latency_ms is '50%'; give it in ms"),
         ({"shape": "cubik"}, "there is no shape 'cubik' of a schedule. Did you mean 'cubic'?"),
     ],
 )
@@ -138,12 +181,15 @@ def test_bad_schedules_are_one_sentence(arguments, sentence):
 @pytest.mark.parametrize(
     ("schedule", "sentence"),
     [
-        (Schedule({"wid": 0.5}, 2), "there is no convolution or linear layer 'wid'. Did you mean 'wide'?"),
-        (Schedule({"head": 0.5}, 2), "'head' cannot be cut: its filters reach the network's output."),
-        (Schedule(0.5, 2, layers=("hed",)), "Did you mean 'head'?"),
-        (Schedule({"stem": 0.5}, 7), "step 1 of 7 of the linear schedule would remove no filter at all"),
-        (Schedule({"stem": 0.5}, 5, "cubic"), "step 4 of 5 of the cubic schedule would remove no filter at all;"),
-        (Schedule({"stem": 0.01}, 2), "the ratio is too small for a single filter."),
+        (Schedule({"wid": 0.5}, steps=2), "there is no convolution or linear layer 'wid'. Did you mean 'wide'?"),
+        (Schedule({"head": 0.5}, steps=2), "'head' cannot be cut: its filters reach the network's output."),
+        (Schedule(0.5, steps=2, layers=("hed",)), "Did you mean 'head'?"),
+        (Schedule({"stem": 0.5}, steps=7), "step 1 of 7 of the linear schedule would remove no filter at all"),
+        (
+            Schedule({"stem": 0.5}, steps=5, shape="cubic"),
+            "step 4 of 5 of the cubic schedule would remove no filter at all;",
+        ),
+        (Schedule({"stem": 0.01}, steps=2), "the ratio is too small for a single filter."),
     ],
 )
 def test_schedules_that_do_not_fit_a_network_are_one_sentence(schedule, sentence):

@@ -76,15 +76,14 @@ def test_a_changed_schedule_does_only_what_depends_on_the_change(small):
     assert [place.name for place in (small.folder / "systems/own").iterdir()] == ["1-finetune"]
 
 
-@pytest.mark.parametrize("stop", ["SIGINT", "SIGKILL"])
-def test_a_progressive_run_that_was_stopped_goes_on_where_it_stopped(small, results, stop, whole_run, tmp_path):
+def test_a_progressive_run_that_was_killed_goes_on_where_it_stopped(small, results, whole_run, tmp_path):
     small(PROGRESSIVE)
     whole = results(small.folder)
     small.folder.rename(tmp_path / "whole")
     shutil.copytree(whole_run, small.folder)
     for at, when in (("1.1-finetune", "after"), ("1.2-prune", "before"), ("1.2-finetune", "before")):
-        answer, _ = small(PROGRESSIVE, at=f"systems/own/{at}", when=when, do=stop)
-        assert answer["code"] == (130 if stop == "SIGINT" else -9)
+        answer, _ = small(PROGRESSIVE, at=f"systems/own/{at}", when=when, do="SIGKILL")
+        assert answer["code"] == -9
     answer, done = small(PROGRESSIVE)
     assert answer["code"] == 0
     assert done == ["own · fine-tuned, step 2 of 2"]
@@ -111,7 +110,7 @@ def test_iterative_takes_counts_and_the_methods_own_sets():
     def written_out(**said):
         step = Step.model_validate({"iterative": {"criterion": "cosine_similarity", **said}})
         return [
-            plain.step.prune.model_dump(exclude_none=True) for plain in plain_steps(step, 1, None) if plain.step.prune
+            plain.step.prune.model_dump(exclude_defaults=True) for plain in plain_steps(step, 1, None) if plain.step.prune
         ]
 
     own = {"criterion": "cosine_similarity"}
@@ -127,13 +126,18 @@ def test_iterative_takes_counts_and_the_methods_own_sets():
     ("steps", "sentence"),
     [
         ("[{progressive: {criterion: l1, ratios: 0.5}}]", "lacks the key 'systems.x.0.progressive.steps'."),
-        ("[{progressive: {criterion: l1, steps: 3}}]", "lacks the key 'systems.x.0.progressive.ratios'."),
+        ("[{progressive: {criterion: l1, steps: 3}}]", "progressive has one target: give ratios"),
         ("[{progressive: {criterion: l1, ratio: 0.5, steps: 3}}]", "progressive.ratio'. Did you mean 'ratios'?"),
         ("[{progressive: {criterion: l1, ratios: 0.5, steps: 1}}]", "steps is 1: input should be greater"),
         ("[{progressive: {criterion: l1, ratios: 0.5, steps: 2.5}}]", "steps is 2.5: give a whole number."),
         ("[{progressive: {criterion: l1, ratios: half, steps: 2}}]", "progressive.ratios is 'half': give a number."),
         ("[{progressive: {criterion: l1, ratios: 0.5, steps: 2, shape: round}}]", "shape is 'round': input should be"),
         ("[{progresive: {criterion: l1}}]", "has no key 'systems.x.0.progresive'. Did you mean 'progressive'?"),
+        ("[{progressive: {criterion: l1, ratios: 0.5, budget: {macs: 50%}, steps: 2}}]", "has one target"),
+        ("[{progressive: {criterion: l1, keep: {a: 1}, steps: 2}}]", "has one target"),
+        ("[{progressive: {criterion: l1, budget: {mac: 50%}, steps: 2}}]", "Did you mean 'macs'?"),
+        ("[{progressive: {criterion: l1, ratios: 0.5, round_to: 8, steps: 2}}]", "takes round_to with a budget only"),
+        ("[{iterative: {criterion: l1, budget: {macs: 50%}, layers: [a]}}]", "leave out budget and scope: network"),
         ("[{iterative: {criterion: l1}}]", "iterative goes layer by layer; name them"),
         ("[{iterative: {criterion: l1, ratios: 0.5}}]", "iterative goes layer by layer; name them"),
         ("[{iterative: {criterion: l1, layers: [a, b, a]}}]", "iterative names 'a' twice"),
@@ -169,6 +173,30 @@ def test_short_forms_that_do_not_fit_the_network_are_refused_before_training(tin
         check_systems(recipe, open_material(recipe))
     assert str(error.value).startswith("system 'own', step 1 (")
     assert sentence in str(error.value)
+
+
+def test_a_progressive_budget_is_of_the_network_before_the_first_step(small):
+    step = f"[{{progressive: {{criterion: l1, budget: {{macs: 50%, params: 90%}}, minimum: 2, steps: 2, {FIT}}}}}]"
+    answer, done = small(step)
+    assert answer["code"] == 0, answer
+    assert len(done) == 4
+    place = small.folder / "systems/own"
+    before = json.loads((small.folder / "train/metrics.json").read_text())["complexity"]
+    after = [json.loads((place / f"1.{n}-prune/metrics.json").read_text())["complexity"] for n in (1, 2)]
+    assert [cost["macs"] / before["macs"] <= share for cost, share in zip(after, (0.75, 0.5), strict=True)] == [
+        True
+    ] * 2
+    assert after[0]["macs"] > 0.5 * before["macs"]
+    assert after[1]["params_total"] <= 0.9 * before["params_total"]
+    widths = [layer["filters"] for layer in after[1]["layers"]]
+    assert min(widths) >= 2
+
+
+def test_short_forms_hand_their_options_to_every_cut():
+    said = {"criterion": "l1", "ratios": {"conv2": 0.5, "conv3": 0.5}, "compensate": "merge"}
+    iterative = Step.model_validate({"iterative": said | {"round_to": 2}})
+    cuts = [plain.step.prune for plain in plain_steps(iterative, 1, None) if plain.step.prune]
+    assert [(cut.compensate, cut.round_to) for cut in cuts] == [("merge", 2)] * 2
 
 
 def test_a_progressive_step_begins_from_what_the_steps_before_it_left():

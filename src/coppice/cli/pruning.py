@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from coppice.cli.clips import looked_at
+from coppice.cli.factory import Factory, InputShape, OptionalModel, Weights, open_model
 from coppice.cli.options import (
     BadClips,
     ClipCount,
@@ -18,7 +19,7 @@ from coppice.cli.options import (
     Seed,
     TestFold,
 )
-from coppice.cli.output import JsonFlag, ModelArgument, OutFile, print_json, print_line, print_table
+from coppice.cli.output import JsonFlag, OutFile, print_json, print_line, print_table
 from coppice.cli.values import numbers, pairs
 from coppice.core.units import change_text
 
@@ -30,7 +31,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def rank(
-    model: ModelArgument,
+    model: OptionalModel = None,
     criterion: Criterion = "cosine_similarity",
     layer: Layers = None,
     data: LookedAt = None,
@@ -39,16 +40,18 @@ def rank(
     test_fold: TestFold = None,
     bad_clips: BadClips = "refuse",
     seed: Seed = 0,
+    factory: Factory = None,
+    weights: Weights = None,
+    input_shape: InputShape = None,
     json: JsonFlag = False,
 ) -> None:
     """Rank the filters of each convolution: which to remove first, and the method's own set.
 
     Example: `coppice rank checkpoint.safetensors --criterion taylor --data recordings/`
     """
-    from coppice.networks.loading import load
     from coppice.pruning.rankings import rankings
 
-    classifier = load(model)
+    classifier = open_model(model, factory, weights, input_shape)
     seen, targets = looked_at(classifier, data, root, test_fold, bad_clips, count=clips, seed=seed)
     found = rankings(classifier, criterion, layers=layer, seed=seed, clips=seen, targets=targets)
     if json:
@@ -66,11 +69,26 @@ def rank(
 
 
 def plan(
-    model: ModelArgument,
     out: OutFile,
+    model: OptionalModel = None,
     criterion: Criterion = "cosine_similarity",
     keep: Annotated[list[str] | None, typer.Option(help="Filters to keep: conv2=11. Repeatable.")] = None,
     ratio: Annotated[list[str] | None, typer.Option(help="Share to remove: conv2=0.5. Repeatable.")] = None,
+    global_ratio: Annotated[
+        float | None, typer.Option(help="Share to remove of all filters, the least important of all layers.")
+    ] = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(help="Upper bound: macs=50%, params=30k, bytes=128kB, latency_ms=2.5. Repeatable; all hold."),
+    ] = None,
+    scope: Annotated[
+        str | None, typer.Option(help="With a budget: network compares all filters, layer cuts all layers alike.")
+    ] = None,
+    normalisation: Annotated[str, typer.Option(help="How layers' scores are made comparable: mean or l2.")] = "mean",
+    rounding: Annotated[str, typer.Option(help="Of the filters that stay under a ratio: ceil or floor.")] = "ceil",
+    round_to: Annotated[int, typer.Option(help="Layers that are cut keep a multiple of this many filters.")] = 1,
+    minimum: Annotated[int, typer.Option(help="Filters that stay in every layer.")] = 1,
+    protect: Annotated[list[str] | None, typer.Option(help="A layer that keeps all filters. Repeatable.")] = None,
     index: Annotated[
         list[str] | None, typer.Option(help="Published list of kept filters: conv2=C2.npy. Repeatable.")
     ] = None,
@@ -81,32 +99,48 @@ def plan(
     test_fold: TestFold = None,
     bad_clips: BadClips = "refuse",
     seed: Seed = 0,
+    factory: Factory = None,
+    weights: Weights = None,
+    input_shape: InputShape = None,
 ) -> None:
     """Decide which filters go, and write the plan as JSON; weights are not touched.
 
-    Example: `coppice plan checkpoint.safetensors --criterion l1 --ratio conv2=0.5 --out plan.json`
+    Example: `coppice plan checkpoint.safetensors --criterion l1 --budget macs=50% --round-to 8 --out plan.json`
     """
-    from coppice.networks.loading import load
+    from coppice.core.errors import CoppiceError
+    from coppice.pruning.budget import Budget
     from coppice.pruning.planning import plan as make_plan
 
     counts: Any = numbers(keep, "--keep", "conv2=11") or None
     ratios = numbers(ratio, "--ratio", "conv2=0.5") or None
     if index:
-        from coppice.core.errors import CoppiceError
         from coppice.pruning.index_files import plan_from_indices
 
-        if counts or ratios or layer or data:
-            raise CoppiceError("--index says which filters stay; leave out --keep, --ratio, --layer and --data.")
-        decided = plan_from_indices(load(model), pairs(index, "--index", "conv2=C2.npy"))
+        if counts or ratios or global_ratio is not None or budget or layer or data:
+            raise CoppiceError(
+                "--index says which filters stay; leave out --keep, --ratio, --budget, --layer and --data."
+            )
+        classifier = open_model(model, factory, weights, input_shape)
+        decided = plan_from_indices(classifier, pairs(index, "--index", "conv2=C2.npy"))
     else:
-        classifier = load(model)
+        if global_ratio is not None and (ratios or scope):
+            raise CoppiceError("--global-ratio is for all layers together; leave out --ratio and --scope.")
+        classifier = open_model(model, factory, weights, input_shape)
         seen, targets = looked_at(classifier, data, root, test_fold, bad_clips, count=clips, seed=seed)
+        bounds = Budget.from_mapping(pairs(budget, "--budget", "macs=50%")) if budget else None
         decided = make_plan(
             classifier,
             criterion,
             keep=counts,
-            ratios=ratios,
+            ratios=ratios if global_ratio is None else global_ratio,
+            budget=bounds,
             layers=layer,
+            protect=protect or (),
+            scope=scope if global_ratio is None else "network",
+            normalisation=normalisation,
+            rounding=rounding,
+            round_to=round_to,
+            minimum=minimum,
             seed=seed,
             clips=seen,
             targets=targets,
@@ -114,12 +148,14 @@ def plan(
     decided.save(out)
     for part in decided.layers:
         print_line(f"{part.name}: {len(part.keep)} of {part.filters} filters stay")
+    for remark in decided.remarks:
+        print_line(remark)
 
 
 def prune(
-    model: ModelArgument,
-    plan: Annotated[Path, typer.Argument(help="A plan (JSON).", show_default=False)],
     out: OutFile,
+    model: OptionalModel = None,
+    plan: Annotated[Path | None, typer.Argument(help="A plan (JSON).", show_default=False)] = None,
     compensate: Annotated[
         str | None, typer.Option(help="Repair the layers behind the cut: merge, or least_squares with --data.")
     ] = None,
@@ -129,6 +165,9 @@ def prune(
     test_fold: TestFold = None,
     bad_clips: BadClips = "refuse",
     seed: Seed = 0,
+    factory: Factory = None,
+    weights: Weights = None,
+    input_shape: InputShape = None,
 ) -> None:
     """Cut a network by a plan; proved equal to the masked network before it is written or repaired.
 
@@ -137,12 +176,15 @@ def prune(
     from coppice.complexity.profile import profile as measure
     from coppice.core.errors import CoppiceError
     from coppice.networks.checkpoint import save
-    from coppice.networks.loading import load
     from coppice.pruning.compensation import compensate as repair
     from coppice.pruning.plan import PruningPlan
     from coppice.pruning.surgery import prune as cut
 
-    before, decided = load(model), PruningPlan.load(plan)
+    if factory is not None and plan is None:
+        model, plan = None, model
+    if plan is None:
+        raise CoppiceError("give the plan as well: coppice prune MODEL PLAN --out FILE.")
+    before, decided = open_model(model, factory, weights, input_shape), PruningPlan.load(plan)
     if data is not None and compensate != "least_squares":
         raise CoppiceError("only --compensate least_squares looks at clips; leave out --data, or choose it.")
     after = cut(before, decided)

@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from coppice.cli.clips import open_clips
+from coppice.cli.factory import Factory, InputShape, OptionalModel, Weights, open_model
 from coppice.cli.options import BadClips, ClipCount, Criterion, Layers, Root, Seed, Source, TestFold
-from coppice.cli.output import JsonFlag, ModelArgument, OutFile, print_json, print_line, print_table
+from coppice.cli.output import JsonFlag, OutFile, print_json, print_line, print_table
 from coppice.core.units import percent_text
 
 
@@ -16,9 +17,9 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def sensitivity(
-    model: ModelArgument,
     data: Source,
     out: OutFile,
+    model: OptionalModel = None,
     criterion: Criterion = "cosine_similarity",
     ratios: Annotated[str, typer.Option(help="Shares of the filters to remove.")] = "0.25,0.5,0.75",
     layer: Layers = None,
@@ -27,6 +28,9 @@ def sensitivity(
     bad_clips: BadClips = "refuse",
     clips: ClipCount = 64,
     seed: Seed = 0,
+    factory: Factory = None,
+    weights: Weights = None,
+    input_shape: InputShape = None,
     json: JsonFlag = False,
 ) -> None:
     """Cut each group of coupled layers alone, and measure on validation clips what that does.
@@ -37,14 +41,13 @@ def sensitivity(
     Example: `coppice sensitivity checkpoint.safetensors --data recordings/ --criterion l1 --out study`
     """
     from coppice.core.errors import CoppiceError
-    from coppice.networks.loading import load
     from coppice.studies.sensitivity import sensitivity as study
 
     try:
         shares = [float(ratio) for ratio in ratios.split(",")]
     except ValueError:
         raise CoppiceError(f"--ratios {ratios!r} is not a list of numbers; write --ratios 0.25,0.5,0.75.") from None
-    classifier = load(model)
+    classifier = open_model(model, factory, weights, input_shape)
     prepared = open_clips(data, root, classifier.known_front_end(), test_fold, bad_clips)
     found = study(
         classifier, prepared, criterion=criterion, ratios=shares, layers=layer, seed=seed, clips=clips, out=out

@@ -1,8 +1,9 @@
-"""Eval mode for a while: every module's own training flag comes back, also after an error."""
+"""Ways in which a network runs for a while: in eval mode, without the compiler; afterwards as before."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+import torch
 from torch import nn
 
 
@@ -26,3 +27,21 @@ def eval_mode(network: nn.Module) -> Iterator[None]:
     finally:
         for module, training in flags.items():
             module.training = training
+
+
+def uncompiled(network: nn.Module) -> AbstractContextManager[object]:
+    """Run what ``torch.compile`` has wrapped as it was written, inside the block.
+
+    Examples
+    --------
+    >>> with uncompiled(nn.Linear(2, 2)) as plain:
+    ...     plain is None
+    True
+    """
+    compiled = any(
+        type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None
+        for module in network.modules()
+    )
+    if not compiled:  # to ask for it would load the compiler
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")

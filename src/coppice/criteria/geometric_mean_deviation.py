@@ -3,11 +3,12 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from coppice.criteria.filter_scores import filter_scores
 from coppice.criteria.ranking import Ranking
 from coppice.criteria.registry import criterion
 
 
-@criterion("geometric_mean_deviation")
+@criterion("geometric_mean_deviation", as_stored=True)
 def geometric_mean_deviation(weight: Float[Tensor, "filters channels *kernel"]) -> Ranking:
     """Score each filter by (G − g)², the geometric means of |w| over layer and filter; small first.
 
@@ -23,6 +24,11 @@ def geometric_mean_deviation(weight: Float[Tensor, "filters channels *kernel"]) 
     Ranking
         Without a set of its own.
 
+    Raises
+    ------
+    CoppiceError
+        If a weight is not finite.
+
     Examples
     --------
     >>> import torch
@@ -30,6 +36,5 @@ def geometric_mean_deviation(weight: Float[Tensor, "filters channels *kernel"]) 
     >>> [round(score, 6) for score in ranking.scores]
     [0.0, 0.0, 0.0]
     """
-    logs = weight.flatten(1).abs().log()  # log 0 = -inf, and exp of a mean with -inf is 0
-    layer, filters = logs.mean().exp(), logs.mean(dim=1).exp()
-    return Ranking.from_scores("geometric_mean_deviation", (layer - filters) ** 2)
+    logs = filter_scores(weight, lambda rows: rows.abs().log().mean(dim=1))  # log 0 = -inf: such a mean becomes 0
+    return Ranking.from_scores("geometric_mean_deviation", (logs.mean().exp() - logs.exp()) ** 2)

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from coppice.criteria.finite import refuse_not_finite
 from coppice.criteria.ranking import Ranking
 from coppice.criteria.registry import criterion
 from coppice.criteria.threads import in_stretches
@@ -13,7 +14,7 @@ ROWS = 64  # the least that is worth a thread
 NEAR = 1e-4  # share of the squared norms below which a squared distance from inner products loses too many digits
 
 
-@criterion("geometric_median")
+@criterion("geometric_median", as_stored=True)
 def geometric_median(weight: Float[Tensor, "filters channels *kernel"]) -> Ranking:
     """Score each filter by the sum of its Euclidean distances to all others; small goes first.
 
@@ -28,19 +29,25 @@ def geometric_median(weight: Float[Tensor, "filters channels *kernel"]) -> Ranki
     Ranking
         Without a set of its own.
 
+    Raises
+    ------
+    CoppiceError
+        If a weight is not finite.
+
     Examples
     --------
     >>> geometric_median(torch.tensor([[0.0, 0.0], [1.0, 0.0], [5.0, 0.0]])).scores
     (6.0, 5.0, 9.0)
     """
-    largest = weight.abs().max().clamp(min=torch.finfo(weight.dtype).tiny)
-    rows = weight.flatten(1) / largest  # squares must neither underflow nor overflow
+    refuse_not_finite(weight)
+    largest = max(float(weight.max()), -float(weight.min()), torch.finfo(torch.float64).tiny)
+    rows = weight.detach().flatten(1).to(torch.float64, copy=True).div_(largest)  # squares must not under- or overflow
     squares = torch.linalg.vecdot(rows, rows)
     step = max(1, BLOCK // len(rows))
 
     def stretch(begin: int, end: int) -> Float[Tensor, " some"]:
-        parts = [_distances(rows, squares, first, min(end, first + step)) for first in range(begin, end, step)]
-        return torch.cat([part.sum(dim=1) for part in parts])
+        firsts = range(begin, end, step)
+        return torch.cat([_distances(rows, squares, first, min(end, first + step)).sum(dim=1) for first in firsts])
 
     return Ranking.from_scores("geometric_median", torch.cat(in_stretches(stretch, len(rows), enough=ROWS)) * largest)
 

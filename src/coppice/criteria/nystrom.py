@@ -75,9 +75,10 @@ def nystrom(
     k = _checked("k", m if k is None else k, m)
     if columns not in ("first", "spread"):
         raise CoppiceError(f"columns is {columns!r}. {did_you_mean(columns, ['first', 'spread'])}")
-    chosen = slice(m) if columns == "first" else spread_columns(vectors, m)
     name = "nystrom" if columns == "first" else "nystrom_spread"
-    return rank_by_vectors(approximate_vectors(vectors, chosen, k=k), name=name, decimals=DECIMALS)
+    if k < positions or columns == "first":  # else: spread columns that may be as many as positions explain everything
+        vectors = approximate_vectors(vectors, slice(m) if columns == "first" else spread_columns(vectors, m), k=k)
+    return rank_by_vectors(vectors, name=name, decimals=DECIMALS)
 
 
 @criterion("nystrom_spread", as_stored=True)
@@ -111,7 +112,8 @@ def approximate_vectors(
 ) -> Float[Tensor, "filters rank"]:
     """Return vectors whose inner products are the approximated similarities C W⁺ Cᵀ.
 
-    Where W is of full rank they are C L⁻ᵀ with W = L Lᵀ, else C V Λ^-½ with W = V Λ Vᵀ.
+    Where W is of full rank they are C L⁻ᵀ with W = L Lᵀ, else C V Λ^-½ with W = V Λ Vᵀ. As many independent prototypes
+    as they have entries span all others: then the vectors themselves do, without any work.
 
     Parameters
     ----------
@@ -135,11 +137,14 @@ def approximate_vectors(
     [[1.0, 0.6], [0.6, 0.36]]
     """
     basis = vectors[columns]
-    similarities, own = vectors @ basis.T, basis @ basis.T
+    own = basis @ basis.T
     if k >= len(basis):
         lower, failed = torch.linalg.cholesky_ex(own)
         if not failed and float(lower.diagonal().min()) ** 2 > DEPENDENT:
-            return torch.linalg.solve_triangular(lower, similarities.T, upper=False).T
+            if len(basis) == vectors.shape[1]:
+                return vectors
+            return torch.linalg.solve_triangular(lower, (vectors @ basis.T).T, upper=False).T
+    similarities = vectors @ basis.T
     values, directions = torch.linalg.eigh(own)
     values, directions = values[-k:], directions[:, -k:]
     enough = values > DEPENDENT * values[-1]

@@ -12,6 +12,7 @@ from torch import Tensor
 from coppice.core.errors import CoppiceError, did_you_mean
 from coppice.criteria.evidence import Evidence, evidence_names, looks_at, missing_sentence
 from coppice.criteria.finite import refuse_not_finite
+from coppice.criteria.own_criterion import import_function
 from coppice.criteria.ranking import Ranking
 
 AnyCriterion = TypeVar("AnyCriterion", bound=Callable[..., Ranking])
@@ -129,7 +130,7 @@ def rank(
     weight : Tensor [shape=(filters, channels, *kernel)]
         Weight of a convolution (1d, 2d, 3d) or a linear layer (filters, channels). Computed in float64.
     criterion : str
-        Name of a criterion (see :func:`criterion_names`).
+        Name of a criterion (see :func:`criterion_names`), or ``package.module:function`` of your own.
     seed : int >= 0
         For criteria that draw random numbers; others ignore it.
     evidence : Evidence, optional
@@ -142,7 +143,8 @@ def rank(
     Raises
     ------
     CoppiceError
-        If there is no such criterion, what it needs is missing, or the weight has no filters or is not finite.
+        If there is no such criterion, what it needs is missing, the weight has no filters or is not finite, or the
+        criterion does not return a ranking of these filters.
 
     Examples
     --------
@@ -166,10 +168,22 @@ def rank(
     if not registered.as_stored:
         refuse_not_finite(weight)
         weight = weight.to(torch.float64)
-    return registered.function(weight, **options)
+    found = registered.function(weight, **options)
+    if not isinstance(found, Ranking) or len(found.order) != len(weight):
+        what = (
+            f"ranks {len(found.order)} filters" if isinstance(found, Ranking) else f"returns a {type(found).__name__}"
+        )
+        raise CoppiceError(f"criterion {criterion!r} {what}; it has to return a Ranking of all {len(weight)} filters.")
+    return found
 
 
 def _find(name: str) -> _Registered:
-    if name not in _CRITERIA:
+    if name in _CRITERIA:
+        return _CRITERIA[name]
+    if ":" not in name:
         raise CoppiceError(f"there is no criterion {name!r}. {did_you_mean(name, criterion_names())}")
-    return _CRITERIA[name]
+    function = import_function(name)
+    for registered in _CRITERIA.values():
+        if registered.function is function:
+            return registered
+    raise CoppiceError(f'{name!r} is not a criterion; write @coppice.criterion("name of your choice") above it.')

@@ -3,16 +3,15 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from coppice.criteria.neighbours import Indices, NearestOf, Values, nearest, nearest_in_memory
+from coppice.criteria.neighbours import Distances, Indices, MatrixDistances, Values, VectorDistances
 from coppice.criteria.ranking import Ranking
 
 FARTHEST = 2.0  # the largest cosine distance: the score of a filter that has no neighbour
 DECIMALS = 12  # the last bits depend on the machine; equal distances must stay equal
-RESIDENT = 256  # of so few filters all distances are computed once and kept
+FEW = 12  # filters for which lists are quicker than arrays
 Visit = Callable[[Sequence[float]], list[int]]
 
 
@@ -44,19 +43,8 @@ def rank_by_vectors(
     >>> rank_by_vectors(vectors, name="mine")
     Ranking(criterion='mine', order=(1, 2, 0), scores=(0.2, 0.2, 0.4), keep=(0, 2))
     """
-    resident: NearestOf | None = None
-    places = np.empty(len(vectors), dtype=np.int64)
-
-    def nearest_of(left: Indices, rows: Indices) -> tuple[Indices, Values]:
-        nonlocal resident
-        if len(left) > RESIDENT:
-            return nearest(vectors[torch.from_numpy(left)], rows, decimals=decimals)
-        if resident is None:
-            resident = nearest_in_memory(vectors[torch.from_numpy(left)], decimals=decimals)
-            places[left] = np.arange(len(left))
-        return resident(places[left], rows)
-
-    return _rank(len(vectors), nearest_of, name, visit, unit=10.0**decimals)
+    distances = VectorDistances(vectors, decimals=decimals)
+    return _rank(len(vectors), distances, name, visit, unit=distances.unit)
 
 
 def rank_by_distances(distances: Float[Tensor, "filters filters"], *, name: str, visit: Visit | None = None) -> Ranking:
@@ -89,26 +77,18 @@ def rank_by_distances(distances: Float[Tensor, "filters filters"], *, name: str,
     >>> rank_by_distances(torch.tensor([[0.0, 0.25, 0.75], [0.25, 0.0, 0.75], [0.75, 0.75, 0.0]]), name="mine")
     Ranking(criterion='mine', order=(1, 2, 0), scores=(0.25, 0.25, 0.75), keep=(0, 2))
     """
-    matrix = distances.numpy().copy()
-    np.fill_diagonal(matrix, np.inf)
-
-    def nearest_of(left: Indices, rows: Indices) -> tuple[Indices, Values]:
-        block = matrix[left[rows][:, None], left]
-        found = block.argmin(axis=1)  # the first of equal ones
-        return found, block[np.arange(len(rows)), found]
-
-    return _rank(len(matrix), nearest_of, name, visit)
+    return _rank(len(distances), MatrixDistances(distances.numpy().copy()), name, visit)
 
 
-def _rank(filters: int, nearest_of: NearestOf, name: str, visit: Visit | None, *, unit: float = 1.0) -> Ranking:
+def _rank(filters: int, metric: Distances, name: str, visit: Visit | None, *, unit: float = 1.0) -> Ranking:
     if filters == 1:
         return Ranking(name, order=(0,), scores=(FARTHEST,), keep=(0,))
     left = np.arange(filters)
-    neighbours, distances = nearest_of(left, left)
+    neighbours, distances = metric.nearest(left, left)
     scores = tuple(np.maximum(distances / unit, 0.0).tolist())
     order: list[int] = []
     keep: tuple[int, ...] = ()
-    while True:
+    while not keep or len(left) > FEW:
         gone = _redundant(neighbours, distances, visit)
         order += left[gone].tolist()
         stays = np.ones(len(left), dtype=bool)
@@ -117,14 +97,32 @@ def _rank(filters: int, nearest_of: NearestOf, name: str, visit: Visit | None, *
         staying = stays.nonzero()[0]
         left, neighbours, distances = left[staying], neighbours[staying], distances[staying]
         keep = keep or tuple(left.tolist())
-        if len(left) == 1:
-            return Ranking(name, (*order, *left.tolist()), scores, keep)
-        widowed = (~stays[neighbours]).nonzero()[0]  # the others keep the neighbour that they have
-        neighbours = places[neighbours]
-        neighbours[widowed], distances[widowed] = nearest_of(left, widowed)
+        if len(left) > FEW:
+            widowed = (~stays[neighbours]).nonzero()[0]  # the others keep the neighbour that they have
+            neighbours = places[neighbours]
+            neighbours[widowed], distances[widowed] = metric.nearest(left, widowed)
+    return Ranking(name, (*order, *_order_of_few(left, metric, visit)), scores, keep)
 
 
-def _redundant(neighbours: Indices, distances: Values, visit: Visit | None) -> Indices:
+def _order_of_few(left: Indices, metric: Distances, visit: Visit | None) -> list[int]:
+    """Go on with the same pass until one is left, in lists."""
+    matrix = metric.among(left)
+    rows: list[list[float]] = np.minimum(matrix, matrix.T).tolist()  # computed twice, they may differ in the last bit
+    here: list[int] = left.tolist()
+    order = []
+    while len(here) > 1:
+        distances = [min(row) for row in rows]
+        gone = _marked([row.index(least) for row, least in zip(rows, distances, strict=True)], distances, visit)
+        order += [here[index] for index in gone]
+        staying = [index for index in range(len(here)) if index not in gone]
+        here, rows = (
+            [here[index] for index in staying],
+            [[rows[index][other] for other in staying] for index in staying],
+        )
+    return order + here
+
+
+def _redundant(neighbours: Indices, distances: Values, visit: Visit | None) -> Indices | list[int]:
     """Return what one greedy pass marks and does not keep, in the order in which it is marked.
 
     A filter that another one marks is at least as near to its own neighbour as to the other, so it has been visited
@@ -132,20 +130,19 @@ def _redundant(neighbours: Indices, distances: Values, visit: Visit | None) -> I
     these goes, and nothing else.
     """
     filters = np.arange(len(neighbours))
-    mutual = neighbours[neighbours] == filters
-    first = (mutual & (neighbours > filters)).nonzero()[0]
-    distances[neighbours[first]] = distances[first]  # computed twice, they may differ in the last decimal
-    if visit is None:
-        if np.count_nonzero(distances[neighbours] >= distances) == 2 * len(first):
-            return neighbours[first[distances[first].argsort(kind="stable")]]
-        visited = distances.argsort(kind="stable").tolist()
-    else:
-        visited = visit(distances.tolist())
-    nearest_to = neighbours.tolist()
+    first = ((neighbours[neighbours] == filters) & (neighbours > filters)).nonzero()[0]
+    distances[neighbours[first]] = distances[first]  # computed twice, they may differ in the last bit
+    if visit is None and np.count_nonzero(distances[neighbours] >= distances) == 2 * len(first):
+        return neighbours[first[distances[first].argsort(kind="stable")]]
+    return _marked(neighbours.tolist(), distances.tolist(), visit)
+
+
+def _marked(neighbours: Sequence[int], distances: Sequence[float], visit: Visit | None) -> list[int]:
+    """Go through the filters one by one; return what is marked and not kept."""
     important: set[int] = set()
     marked: dict[int, None] = {}
-    for index in visited:
+    for index in visit(distances) if visit else sorted(range(len(distances)), key=distances.__getitem__):
         if index not in marked:
             important.add(index)
-            marked.setdefault(nearest_to[index])
-    return np.array([index for index in marked if index not in important])
+            marked.setdefault(neighbours[index])
+    return [index for index in marked if index not in important]

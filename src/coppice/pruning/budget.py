@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any
@@ -82,6 +83,26 @@ class Budget:
             )
         if not self.bounds:
             raise CoppiceError('the budget has no bound; give params, macs, bytes or latency_ms, such as macs="50%".')
+
+    @classmethod
+    def from_mapping(cls, bounds: Mapping[str, Any]) -> "Budget":
+        """Return a budget from names and values, such as a recipe or the command line gives.
+
+        Raises
+        ------
+        CoppiceError
+            If there is no bound of such a name, or a value cannot be used.
+
+        Examples
+        --------
+        >>> Budget.from_mapping({"macs": "50%"})
+        Budget(params=None, macs='50%', bytes=None, latency_ms=None, stored_as='float32')
+        """
+        known = [field.name for field in fields(cls)]
+        for name in bounds:
+            if name not in known:
+                raise CoppiceError(f"a budget has no bound {name!r}. {did_you_mean(str(name), known)}")
+        return cls(**bounds)
 
     @property
     def bounds(self) -> dict[str, Bound]:

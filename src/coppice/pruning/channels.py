@@ -1,6 +1,8 @@
 """Which filter does each channel depend on: traced once on an example, then pure data."""
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -11,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from coppice.core.attention import products_of_attention
 from coppice.core.calls import module_calls
 from coppice.core.errors import CoppiceError, did_you_mean
-from coppice.core.modes import eval_mode
+from coppice.core.modes import eval_mode, uncompiled
 from coppice.pruning import layer_rules, rules  # noqa: F401 - registers the rules
 from coppice.pruning.labels import vector_along
 from coppice.pruning.tracer import LAYERS, Tracer, ValuesRead
@@ -183,6 +185,14 @@ def trace(
     CoppiceError
         If the network cannot run on the example, or an operator on labelled values has no rule.
     """
+    scripted = [name for name, module in network.named_modules() if isinstance(module, torch.jit.ScriptModule)]
+    if scripted:
+        where = repr(scripted[0]) if scripted[0] else "the network"
+        raise CoppiceError(f"{where} is TorchScript, which cannot be followed; give the module that it was made from.")
+    elsewhere = {tensor.device for tensor in (*network.parameters(), *network.buffers())} - {torch.device("cpu")}
+    if elsewhere:  # accelerators have operators of their own, for LSTMs for example
+        with suppress(CoppiceError, RuntimeError, TypeError):
+            return trace(copy.deepcopy(network).cpu(), example.cpu(), tracer=tracer)
     try:
         return _traced(network, example, values=False, make_tracer=tracer)
     except (ValuesRead, _DoesNotRun):
@@ -200,10 +210,13 @@ def _traced(
     values: bool,
     make_tracer: Callable[..., Tracer] = Tracer,
 ) -> Channels:
-    with module_calls(network) as calls, eval_mode(network), products_of_attention(), torch.no_grad():
+    with ExitStack() as stack:
+        calls = stack.enter_context(module_calls(network))
+        for mode in (eval_mode(network), uncompiled(network), products_of_attention(), torch.inference_mode(False)):
+            stack.enter_context(mode)
         tracer = make_tracer(network, calls, values=values)
         try:
-            with tracer:
+            with torch.no_grad(), tracer:
                 output = network(example)
         except CoppiceError:
             raise

@@ -19,7 +19,8 @@ from coppice.pruning.surgery import cut_
 
 WIDTHS = 8  # tried of each layer
 ROUNDS = 8  # of tightening, when the pruned network turns out slower than predicted
-LITTLE, MUCH_MORE = 0.05, 3.0  # of the time; share of the MACs ÷ share of the time
+UNSTEADY = 0.15
+NOTHING, LITTLE, MUCH_MORE = 0.01, 0.1, 3.0  # of the time; and share of the MACs ÷ share of the time
 
 
 def fit_latency(
@@ -101,16 +102,18 @@ class _Search:
         with progress_bar("measuring layers", sum(len(numbers) - 1 for numbers in self.grid)) as advance:
             alone = [self._alone(index, advance) for index in range(len(self.grid))]
         state, target_ms, nearest = self.whole, self.limit_ms, self.ends_ms[1]
-        for _ in range(ROUNDS):
-            state = self._give_back(self._cut_until(state, target_ms), target_ms)
-            measured, whole_ms, limit_ms = self._measured(state)
-            if not excess(self.budget, self.costs, self.removal, state, self.allowed):
-                nearest = min(nearest, measured)
-                if measured <= limit_ms:
-                    return state, self._remarks(state, measured, whole_ms, alone)
-            if state == self.removal.least:
-                break
-            target_ms *= min(0.98, limit_ms / measured)
+        with progress_bar("choosing widths", sum(len(numbers) - 1 for numbers in self.grid)) as advance:
+            for last in [*[False] * ROUNDS, True]:
+                state = self._give_back(self._cut_until(state, target_ms, advance), target_ms)
+                state = self.removal.least if last else state
+                measured, whole_ms, limit_ms = self._measured(state)
+                if not excess(self.budget, self.costs, self.removal, state, self.allowed):
+                    nearest = min(nearest, measured)
+                    if measured <= limit_ms:
+                        return state, self._remarks(state, measured, whole_ms, alone)
+                if state == self.removal.least:
+                    break
+                target_ms *= min(0.98, limit_ms / measured)
         raise unreachable(self.budget, {"latency_ms": f"{math.ceil(100 * nearest) / 100:.2f}"}, constraints)
 
     def predicted(self, state: State) -> float:
@@ -136,7 +139,7 @@ class _Search:
         counts = bounded_counts(self.budget, self.costs.counts(self.removal.doomed(state)))
         return over + sum(max(0.0, counts[name] / max(limit, 1) - 1) for name, limit in self.allowed.items())
 
-    def _cut_until(self, state: State, target_ms: float) -> State:
+    def _cut_until(self, state: State, target_ms: float, advance: Advance) -> State:
         over = self._over(state, target_ms)
         while over > 0 and state != self.removal.least:
             steps = [
@@ -151,6 +154,7 @@ class _Search:
             best, cheapest = gains.index(max(gains)), min(steps, key=lambda step: step[1])
             state = steps[best][0] if gains[best] > 0 else cheapest[0]
             over = self._over(state, target_ms)
+            advance(1, f"{self.predicted(state):.3g} ms")
         return state
 
     def _give_back(self, state: State, target_ms: float) -> State:
@@ -197,18 +201,25 @@ class _Search:
             f"latency_ms: {whole_ms:.3g} before, {measured:.3g} after, both measured, "
             f"{self.predicted(state):.3g} predicted; at most {self.limit_ms:.3g} ({self.table.runtime.name})."
         ]
+        drift = abs(whole_ms / self.ends_ms[0] - 1)
+        if drift > UNSTEADY:
+            remarks.append(
+                f"The same network took {percent_text(drift)} more or less time at the end than at the start: other "
+                "programs were running; plan again when they are not."
+            )
         for decider, curve in zip(self.removal.deciders, alone, strict=True):
             if (found := plateau(curve)) is not None:
                 width, least, saved_time, saved_macs = found
+                much = "nothing" if saved_time <= NOTHING else "little"
                 remarks.append(
-                    f"{decider.name} below {width} filters gains next to nothing here: {least} save "
+                    f"{decider.name} below {width} filters gains {much} here: {least} save "
                     f"{percent_text(saved_time)} of the time and {percent_text(saved_macs)} of the MACs."
                 )
         return remarks
 
 
 def plateau(curve: Sequence[tuple[int, float, int]]) -> tuple[int, int, float, float] | None:
-    """Find the widest width of a layer below which time no longer falls although MACs do.
+    """Find the widest width of a layer below which time hardly falls although MACs do.
 
     Parameters
     ----------
@@ -218,8 +229,9 @@ def plateau(curve: Sequence[tuple[int, float, int]]) -> tuple[int, int, float, f
     Returns
     -------
     tuple or None
-        That width, the least width, at least a quarter of the filters below, and the shares of the whole network's time and MACs between the two: at most 5 %
-        of the time, and at least 5 % of the MACs and three times the share of time. None if there is no such width.
+        That width, the least width, at least a quarter of the filters below, and the shares of the whole network's time
+        and MACs between the two: at most 10 % of the time, and at least 5 % of the MACs and three times the share of
+        time. None if there is no such width.
 
     Examples
     --------
@@ -234,7 +246,7 @@ def plateau(curve: Sequence[tuple[int, float, int]]) -> tuple[int, int, float, f
         saved_macs = (macs - least_macs) / whole_macs
         if 4 * (width - least) < curve[0][0]:
             return None
-        if saved_time <= LITTLE and saved_macs >= max(LITTLE, MUCH_MORE * saved_time):
+        if saved_time <= LITTLE and saved_macs >= max(LITTLE / 2, MUCH_MORE * saved_time):
             return width, least, max(0.0, (ms - least_ms) / whole_ms), saved_macs
     return None
 

@@ -40,16 +40,26 @@ def nearest_survivors(
     >>> [(unit, near, round(share, 2)) for unit, (near, share) in found.items()]
     [(1, 2, 1.98)]
     """
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for unit in vectors:
+        alike.setdefault(kinds[unit], []).append(unit)
     found = {}
-    for unit in sorted(set(doomed) & vectors.keys()):
-        alive = [other for other in vectors if other not in doomed and kinds[other] == kinds[unit]]
-        if not alive:
+    for units in alike.values():
+        goes = [unit for unit in units if unit in doomed]
+        stays = [unit for unit in units if unit not in doomed]
+        if not goes or not stays:
             continue
-        there = torch.stack([vectors[other] for other in alive])
-        products, lengths = there @ vectors[unit], torch.linalg.vector_norm(there, dim=1)
-        best = int((products / lengths.clamp(min=torch.finfo(lengths.dtype).tiny)).argmax())
-        share = float(products[best] / lengths[best].square()) if lengths[best] > 0 else 0.0
-        found[unit] = (alive[best], max(0.0, share))
+        there = torch.stack([vectors[unit] for unit in stays])
+        products, lengths = (
+            torch.stack([vectors[unit] for unit in goes]) @ there.T,
+            torch.linalg.vector_norm(there, dim=1),
+        )
+        best = (products / lengths.clamp(min=torch.finfo(lengths.dtype).tiny)).argmax(dim=1)
+        squares = lengths[best].square()
+        shares = products.gather(1, best[:, None])[:, 0].clamp(min=0) / squares.where(squares > 0, 1.0)
+        found |= {
+            unit: (stays[place], share) for unit, place, share in zip(goes, best.tolist(), shares.tolist(), strict=True)
+        }
     return found
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from coppice.core.modes import eval_mode
+from coppice.core.modes import eval_mode, uncompiled
 
 ABSOLUTE_FLOAT64 = 1e-10
 RELATIVE_FLOAT32 = 1e-5
@@ -127,7 +127,7 @@ def _lengths(given: Tensor) -> Iterator[Tensor]:
 def _outputs(network: nn.Module, given: Tensor) -> Outputs:
     """Return all floating-point outputs, or why there are none."""
     try:
-        with torch.no_grad(), eval_mode(network):
+        with torch.no_grad(), eval_mode(network), uncompiled(network):
             leaves = tree_leaves(network(given))
     except Exception as error:
         return f"it does not run ({str(error).splitlines()[0] if str(error) else type(error).__name__})"

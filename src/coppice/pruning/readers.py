@@ -1,13 +1,15 @@
 """A layer that reads channels, as what it is to least squares: a matrix that takes rows of columns to outputs."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from coppice.core.errors import CoppiceError
 
 Conv = nn.modules.conv._ConvNd
 Transposed = nn.modules.conv._ConvTransposeNd
@@ -53,6 +55,37 @@ def to_columns(module: nn.Module, weight: Tensor) -> Columns:
         split = weight.reshape(groups, -1, *weight.shape[1:]).flatten(3) if weight.ndim > 2 else weight
         return split.movedim(2, 3).flatten(1, 2)
     return weight.reshape(groups, weight.shape[0] // groups, -1).transpose(1, 2)
+
+
+def columns_of(module: nn.Module, weight: Tensor) -> int:
+    """Return how many numbers each output of a convolution, linear or recurrent layer is made from.
+
+    Examples
+    --------
+    >>> layer = nn.Conv2d(4, 6, 3, groups=2)
+    >>> columns_of(layer, layer.weight)
+    18
+    """
+    return to_columns(module, weight).shape[1] if is_reader(module) else weight.shape[1]
+
+
+def input_of(layer: str, given: tuple[Any, ...], named: Mapping[str, Any]) -> Tensor:
+    """Return what a layer was called with.
+
+    Raises
+    ------
+    CoppiceError
+        If it is no tensor, such as a packed sequence.
+
+    Examples
+    --------
+    >>> input_of("rnn", (torch.zeros(2, 3),), {}).shape
+    torch.Size([2, 3])
+    """
+    read = given[0] if given else next(iter(named.values()))
+    if not isinstance(read, Tensor):
+        raise CoppiceError(f"layer {layer!r} reads a {type(read).__name__}; only tensors can be looked into.")
+    return read
 
 
 def from_columns(module: nn.Module, matrix: Columns, shape: torch.Size) -> Tensor:

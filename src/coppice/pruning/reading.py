@@ -1,7 +1,7 @@
 """What the layers behind a layer read of its filters, and how much their outputs matter to the posteriors."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,17 @@ from coppice.core.errors import CoppiceError
 from coppice.core.modes import eval_mode
 from coppice.core.progress import progress_bar
 from coppice.pruning.channels import Channels, trace
-from coppice.pruning.readers import Conv, groups_of, is_reader, rows_and_targets, to_columns
-from coppice.pruning.refitting import CLIPS_AT_A_TIME, MOST_COLUMNS, columns_of, reading_modules
+from coppice.pruning.readers import (
+    Conv,
+    columns_of,
+    groups_of,
+    input_of,
+    is_reader,
+    rows_and_targets,
+    to_columns,
+)
+from coppice.pruning.refitted_layer import CLIPS_AT_A_TIME, MOST_COLUMNS
+from coppice.pruning.refitting import reading_modules
 from coppice.pruning.stored import Stored
 
 DIRECTIONS = 10  # in which the posteriors are differentiated: exact for as many classes
@@ -91,6 +100,12 @@ def readings(
     for name, found in readers.items():
         _check(network, channels, name, found, stored)
     seen = _watch(network, sorted({reader for found in readers.values() for reader in found}), inputs, score)
+    for reader, sums in seen.items():
+        if not bool(torch.isfinite(sums.gram).all() and torch.isfinite(sums.fisher).all()):
+            raise CoppiceError(
+                f"layer {reader!r} reads values that are not finite (NaN or infinite) on these clips, or makes such; "
+                "nothing can be ranked by it."
+            )
     tensors = {reader: tensors for found in readers.values() for reader, tensors in found.items()}
     return {
         name: _reading(
@@ -129,15 +144,16 @@ def _watch(
     caught: list[tuple[str, Tensor, Tensor, GradientEdge]] = []
 
     def catch(name: str) -> Any:
-        def hook(module: nn.Module, given: tuple[Any, ...], out: Any) -> None:
-            made = out if is_reader(module) else given[0]  # what goes into a gate has no name in torch
+        def hook(module: nn.Module, given: tuple[Any, ...], named: Mapping[str, Any], out: Any) -> None:
+            read = input_of(name, given, named)
+            made = out if is_reader(module) else read  # what goes into a gate has no name in torch
             if not made.requires_grad:
                 raise CoppiceError(f"no gradient reaches layer {name!r}: the network computes it without.")
-            caught.append((name, given[0].detach().clone(), made.detach(), get_gradient_edge(made)))
+            caught.append((name, read.detach().clone(), made.detach(), get_gradient_edge(made)))
 
         return hook
 
-    handles = [network.get_submodule(name).register_forward_hook(catch(name)) for name in readers]
+    handles = [network.get_submodule(name).register_forward_hook(catch(name), with_kwargs=True) for name in readers]
     generator = torch.Generator().manual_seed(0)
     try:
         with (
@@ -222,11 +238,6 @@ def _blocks(
         weights = torch.cat([stored.read(tensor).double().cpu() for tensor in tensors]).T[None]
         matters = seen.fisher.diagonal(dim1=1, dim2=2).sum() / seen.rows
         weights = weights * (matters / weights.square().sum().clamp(min=torch.finfo(weights.dtype).tiny)).sqrt()
-    if not bool(torch.isfinite(gram).all() and torch.isfinite(weights).all()):
-        raise CoppiceError(
-            f"layer {reader!r} reads values that are not finite (NaN or infinite) on these clips, or makes such; "
-            "nothing can be ranked by it."
-        )
     cut = next(cut for cut in channels.cuts if cut.tensor == tensors[0] and cut.reads)
     taps = math.prod(module.kernel_size) if isinstance(module, Conv) else 1
     units, columns = [unit for unit in cut.units for _ in range(taps)], gram.shape[1]

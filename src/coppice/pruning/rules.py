@@ -12,7 +12,7 @@ from coppice.pruning.tracer import Call, Labels, Tracer, rule
 _UNARY = """
     relu relu_ relu6 tanh tanh_ sigmoid sigmoid_ hardtanh hardtanh_ hardsigmoid hardsigmoid_
     hardswish hardswish_ gelu gelu_ silu silu_ mish mish_ leaky_relu leaky_relu_ elu elu_ selu selu_
-    celu celu_ softplus log_sigmoid_forward softshrink hardshrink threshold threshold_
+    celu celu_ rrelu_with_noise softplus log_sigmoid_forward softshrink hardshrink threshold threshold_
     abs abs_ neg neg_ exp exp_ log log_ log1p log1p_ log2 log10 sqrt sqrt_ rsqrt rsqrt_ square
     reciprocal reciprocal_ sin cos erf sign round floor ceil expm1 logit clamp_min clamp_min_
     clamp_max clamp_max_ nan_to_num isnan isinf logical_not
@@ -118,6 +118,30 @@ def divided(trace: Tracer, call: Call) -> tuple[Labels, ...]:
         for part in others:
             trace.coupling.unite(first.narrow(axis, 0, part.shape[axis]), part)
     return tuple(call.operator(trace.labels(call.args[0]), *call.args[1:], **call.kwargs))
+
+
+@rule("index")
+def picked(trace: Tracer, call: Call) -> Labels:
+    """Pick on the labels alike where other axes than channels are picked from."""
+    labels, picks = trace.labels(call.args[0]), call["indices"]
+    if any(pick is not None and axis in varying_axes(labels) for axis, pick in enumerate(picks)):
+        trace.refuse_filters(call.operator.overloadpacket, [call.args[0]])
+    trace.refuse_filters(call.operator.overloadpacket, [pick for pick in picks if pick is not None])
+    return call.operator(labels, *call.args[1:], **call.kwargs)
+
+
+@rule("copy_")
+def written(trace: Tracer, call: Call) -> Labels:
+    """Follow what is written into a part of a new tensor, such as circular padding: whole channels."""
+    target, source = call.args[0], call.args[1]
+    labels = trace.labels(source).expand(target.shape)
+    whole = target if target._base is None else target._base
+    if whole.ndim != target.ndim or any(whole.shape[axis] != target.shape[axis] for axis in varying_axes(labels)):
+        trace.refuse_filters(call.operator.overloadpacket, [source])
+    for axis in set(range(labels.ndim)) - set(varying_axes(labels)):
+        labels = labels.narrow(axis, 0, min(1, labels.shape[axis]))
+    trace.write(whole, labels.expand(whole.shape))
+    return labels.expand(target.shape)
 
 
 @rule("view", "_unsafe_view", "reshape", "flatten", "unflatten", "_reshape_alias", "view_as")

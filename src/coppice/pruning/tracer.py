@@ -169,6 +169,14 @@ class Tracer(DispatchMode):
         else:
             self.coupling.unite(self.labels(tensor), labels)
 
+    def write(self, tensor: Tensor, labels: Labels) -> None:
+        """Say that values with these labels were written into an activation, perhaps beside others."""
+        known = self._labels.get(id(tensor))
+        if known is not None:
+            self.coupling.unite(known, labels)
+        self._labels[id(tensor)] = labels
+        self._alive.append(tensor)
+
     def name(self, tensor: Tensor) -> str:
         """Return the dotted name of a parameter or buffer."""
         return self._names[id(tensor)]

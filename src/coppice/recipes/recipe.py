@@ -284,8 +284,9 @@ def _sentence(path: Path, error: ValidationError) -> str:
     message = _PLAIN.get(first["type"], first["msg"].removeprefix("Value error, "))
     message = message[0].lower() + message[1:]
     valueless = first["type"] == "invalid_key" or isinstance(first["input"], dict | BaseModel)
+    end = "" if message.endswith((".", "?")) else "."
     shown = f" is {_short(first['input'])}" if where and not valueless else ""
-    return f"recipe {path.name}: {where + shown + ': ' if where else ''}{message}.{tail}"
+    return f"recipe {path.name}: {where + shown + ': ' if where else ''}{message}{end}{tail}"
 
 
 def _short(value: Any) -> str:

@@ -2,7 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from coppice.core.errors import CoppiceError
+from coppice.pruning.budget import Budget
 
 
 class Part(BaseModel):
@@ -30,26 +33,41 @@ class Finetune(Fit):
 
 
 class Prune(Part):
-    """Which filters go, by the method's own set, counts to keep or ratios to remove; and what repairs the cut."""
+    """Which filters go, as :func:`coppice.pruning.planning.plan` takes it; and what repairs the cut."""
 
     criterion: str
     keep: dict[str, int] | None = None
     ratios: dict[str, float] | float | None = None
+    budget: dict[str, int | float | str] | None = None
     layers: list[str] | None = None
+    protect: list[str] = []
+    scope: Literal["layer", "network"] | None = None
+    normalisation: Literal["mean", "l2"] = "mean"
+    rounding: Literal["ceil", "floor"] = "ceil"
+    round_to: Annotated[int, Field(ge=1)] = 1
+    minimum: Annotated[int, Field(ge=1)] = 1
     compensate: Literal["merge", "least_squares"] | None = None
 
+    @field_validator("budget", mode="after")
+    @classmethod
+    def _can_be_read(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None:
+            try:
+                Budget.from_mapping(value)
+            except CoppiceError as error:
+                raise ValueError(str(error)) from error
+        return value
 
-class Iterative(Part):
+
+class Iterative(Prune):
     """Layer by layer: the filters of one go, the network is fine-tuned, then the next, in the order written."""
 
-    criterion: str
-    keep: dict[str, int] | None = None
-    ratios: dict[str, float] | float | None = None
-    layers: list[str] | None = None
     finetune: Finetune = Finetune()
 
     @model_validator(mode="after")
     def _names_its_layers(self) -> "Iterative":
+        if self.budget is not None or self.scope == "network":
+            raise ValueError("iterative cuts one layer after the other; leave out budget and scope: network")
         named = [*(self.keep or {}), *(self.ratios if isinstance(self.ratios, dict) else {}), *(self.layers or [])]
         if not named:
             raise ValueError("iterative goes layer by layer; name them, such as ratios: {conv2: 0.5, conv3: 0.5}")
@@ -67,23 +85,36 @@ class Iterative(Part):
         >>> [prune.ratios for prune in Iterative(criterion="l1", ratios={"conv2": 0.5, "conv3": 0.25}).prunes()]
         [{'conv2': 0.5}, {'conv3': 0.25}]
         """
-        prunes = [Prune(criterion=self.criterion, keep={name: count}) for name, count in (self.keep or {}).items()]
         ratios = self.ratios if isinstance(self.ratios, dict) else {name: self.ratios for name in self.layers or ()}
-        for name, ratio in ratios.items():
-            how = {"layers": [name]} if ratio is None else {"ratios": {name: ratio}}
-            prunes.append(Prune.model_validate({"criterion": self.criterion, **how}))
-        return prunes
+        parts: list[dict[str, Any]] = [{"keep": {name: count}} for name, count in (self.keep or {}).items()]
+        parts += [{"layers": [name]} if ratio is None else {"ratios": {name: ratio}} for name, ratio in ratios.items()]
+        return [prune_like(self, **part) for part in parts]
 
 
-class Progressive(Part):
-    """Many small steps to a target; ratios are of the filters before the first, and the last step meets them."""
+class Progressive(Prune):
+    """Many small steps to a target; it is of the network before the first, and the last step meets it."""
 
-    criterion: str
-    ratios: dict[str, float] | float
-    layers: list[str] | None = None
     steps: Annotated[int, Field(ge=2, le=100)]
     shape: Literal["linear", "geometric", "cubic"] = "linear"
     finetune: Finetune = Finetune()
+
+    @model_validator(mode="after")
+    def _has_one_target(self) -> "Progressive":
+        if self.keep is not None or (self.ratios is None) == (self.budget is None):
+            raise ValueError("progressive has one target: give ratios, such as 0.5, or a budget, such as {macs: 50%}")
+        if self.ratios is not None:
+            for name in ("protect", "scope", "normalisation", "rounding", "round_to", "minimum"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"progressive takes {name} with a budget only; leave it out, or give a budget")
+        return self
+
+
+def prune_like(said: Prune, **target: Any) -> Prune:
+    """Return a plain prune step with the options of a longer one, and a target of its own."""
+    whole = {"keep", "ratios", "budget", "layers"}
+    return Prune.model_validate(
+        {name: getattr(said, name) for name in Prune.model_fields if name not in whole} | target
+    )
 
 
 class Dense(Part):

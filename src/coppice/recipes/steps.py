@@ -7,6 +7,7 @@ from coppice.core.errors import CoppiceError
 from coppice.criteria.registry import needs_clips
 from coppice.datasets.prepare import Prepared
 from coppice.networks.classifier import Classifier
+from coppice.pruning.budget import Budget
 from coppice.pruning.compensation import compensate
 from coppice.pruning.dense import shrink_dense
 from coppice.pruning.plan import PruningPlan
@@ -14,7 +15,7 @@ from coppice.pruning.planning import plan
 from coppice.pruning.schedule import Schedule
 from coppice.pruning.surgery import prune
 from coppice.pruning.training_clips import CLIPS, training_clips
-from coppice.recipes.step import Finetune, Prune, Step
+from coppice.recipes.step import Finetune, Progressive, Prune, Step, prune_like
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,23 @@ def plain_steps(step: Step, number: int, before: Callable[[], Classifier]) -> It
     if step.iterative is not None:
         yield from _in_turn(step.iterative.prunes(), step.iterative.finetune, number)
     elif step.progressive is not None:
-        said = step.progressive
-        layers = None if said.layers is None else tuple(said.layers)
-        targets = Schedule(said.ratios, said.steps, said.shape, layers).targets(before())
-        yield from _in_turn([Prune(criterion=said.criterion, **target) for target in targets], said.finetune, number)
+        yield from _in_turn(_cuts(step.progressive, before()), step.progressive.finetune, number)
     else:
         yield PlainStep(f"{number}-{step.kind}", step)
+
+
+def _cuts(said: Progressive, before: Classifier) -> list[Prune]:
+    """Return the prune steps that a progressive one means for the network it starts from."""
+    if said.budget is None:
+        layers = None if said.layers is None else tuple(said.layers)
+        schedule = Schedule(said.ratios, steps=said.steps, shape=said.shape, layers=layers)
+        return [prune_like(said, **target) for target in schedule.targets(before)]
+    schedule = Schedule(budget=Budget.from_mapping(said.budget), steps=said.steps, shape=said.shape)
+    budgets = [target["budget"] for target in schedule.targets(before)]
+    return [
+        prune_like(said, budget={**budget.bounds, "stored_as": budget.stored_as}, layers=said.layers)
+        for budget in budgets
+    ]
 
 
 def _in_turn(prunes: list[Prune], finetune: Finetune, number: int) -> Iterator[PlainStep]:
@@ -106,6 +118,8 @@ def do_step(
         if needs_clips(step.prune.criterion):
             seen, targets = training_clips(classifier, data, count=clips, seed=seed)
         wanted = step.prune.model_dump(exclude={"compensate"})
+        if step.prune.budget is not None:
+            wanted["budget"] = Budget.from_mapping(step.prune.budget)
         decided = plan(classifier, seed=seed, clips=seen, targets=targets, **wanted)
         return _repaired(prune(classifier, decided), classifier, decided, step.prune, data, clips, seed), decided
     if step.dense is not None:

@@ -1,0 +1,51 @@
+import json
+
+import pytest
+
+from coppice.complexity.profile import profile
+from coppice.networks.checkpoint import load
+from coppice.pruning.plan import PruningPlan
+
+
+def counts(checkpoint):
+    cost = profile(load(checkpoint), latency=False)
+    return cost.params_total, cost.macs, cost.size_bytes_float32
+
+
+def test_a_network_is_cut_to_a_budget(coppice, trained, tmp_path):
+    plan, small = tmp_path / "plan.json", tmp_path / "small.safetensors"
+    argv = ["--budget", "macs=50%", "--budget", "bytes=9 kB", "--round-to", 2, "--minimum", 2, "--protect", "conv1"]
+    answer = coppice("plan", trained, "-c", "l1", *argv, "--out", plan)
+    assert answer.code == 0 and "macs: " in answer.out and max(map(len, answer.out.splitlines())) <= 80
+    made = PruningPlan.load(plan)
+    assert made.keep("conv1") is None and "bytes 9 kB" in made.decided_by and "'conv1' protected" in made.decided_by
+    assert all(len(layer.keep) % 2 == 0 for layer in made.layers)
+    assert coppice("prune", trained, plan, "--out", small).code == 0
+    (_, macs, _), (_, fewer, size) = counts(trained), counts(small)
+    assert fewer <= macs // 2 and size <= 9000
+
+
+def test_one_ratio_can_be_of_all_filters(coppice, trained, tmp_path):
+    plan = tmp_path / "plan.json"
+    assert coppice("plan", trained, "-c", "l1", "--global-ratio", 0.5, "--out", plan).code == 0
+    layers = json.loads(plan.read_text())["layers"]
+    assert sum(len(layer["keep"]) for layer in layers) == sum(layer["filters"] for layer in layers) / 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--budget", "macs=1%"], "macs cannot go below"),
+        (["--budget", "flops=50%"], "a budget has no bound 'flops'"),
+        (["--budget", "macs"], "not NAME=VALUE"),
+        (["--budget", "bytes=128KB"], "write kB or KiB"),
+        (["--budget", "macs=50%", "--ratio", "conv2=0.5"], "not both"),
+        (["--global-ratio", 1.5], "0.25 for 25 %"),
+        (["--global-ratio", 0.5, "--ratio", "conv2=0.5"], "leave out --ratio"),
+        (["--budget", "macs=50%", "--index", "conv2=x.npy"], "leave out --keep"),
+        (["--ratio", "conv2=0.5", "--round-to", 0], "round_to is 0"),
+    ],
+)
+def test_a_budget_that_makes_no_sense_is_one_sentence(coppice, trained, tmp_path, argv, said):
+    assert said in coppice("plan", trained, "-c", "l1", *argv, "--out", tmp_path / "plan.json").sentence
+    assert not (tmp_path / "plan.json").exists()
