@@ -110,7 +110,9 @@ def test_iterative_takes_counts_and_the_methods_own_sets():
     def written_out(**said):
         step = Step.model_validate({"iterative": {"criterion": "cosine_similarity", **said}})
         return [
-            plain.step.prune.model_dump(exclude_defaults=True) for plain in plain_steps(step, 1, None) if plain.step.prune
+            plain.step.prune.model_dump(exclude_defaults=True)
+            for plain in plain_steps(step, 1, None)
+            if plain.step.prune
         ]
 
     own = {"criterion": "cosine_similarity"}

@@ -28,12 +28,12 @@ def leading_vectors(matrices: Float[Tensor, "matrices size size"]) -> Float[Tens
     Parameters
     ----------
     matrices : Tensor [shape=(matrices, size, size)], float64
-        Symmetric, no negative eigenvalues, none of them all zero.
+        Symmetric, no negative eigenvalues.
 
     Returns
     -------
     Tensor [shape=(matrices, size)], float64
-        Rows of norm 1 with either sign.
+        Rows of norm 1 with either sign; NaN for a matrix of zeros or with a NaN.
 
     Examples
     --------
@@ -45,7 +45,13 @@ def leading_vectors(matrices: Float[Tensor, "matrices size size"]) -> Float[Tens
         return torch.ones(count, 1, dtype=torch.float64)
     if size > LARGEST:
         return torch.linalg.eigh(matrices).eigenvectors[:, :, -1]
-    powers = _lowered(matrices.numpy())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return torch.from_numpy(_by_squaring(matrices.numpy()))
+
+
+def _by_squaring(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+    count, size = matrices.shape[:2]
+    powers = _lowered(matrices)
     spare = np.empty_like(powers)
     found = np.empty((count, size))
     left = np.arange(count)
@@ -62,8 +68,9 @@ def leading_vectors(matrices: Float[Tensor, "matrices size size"]) -> Float[Tens
             break
         left, powers, spare = left[together], powers[together], spare[: len(together)]
     else:
-        found[left] = torch.linalg.eigh(matrices[torch.from_numpy(left)]).eigenvectors[:, :, -1].numpy()
-    return torch.from_numpy(found / np.sqrt(np.einsum("ij,ij->i", found, found))[:, None])
+        found[left] = torch.linalg.eigh(torch.from_numpy(matrices[left])).eigenvectors[:, :, -1].numpy()
+    normalised: NDArray[np.float64] = found / np.sqrt(np.einsum("ij,ij->i", found, found))[:, None]
+    return normalised
 
 
 def _lowered(matrices: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,19 +4,17 @@ Singh and Plumbley, "A Passive Similarity based CNN Filter Pruning for Efficient
 Classification", Interspeech 2022, arXiv 2203.15751.
 """
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from coppice.criteria.finite import refuse_not_finite
-from coppice.criteria.leading_vectors import leading_vectors
+from coppice.criteria.leading_vectors import LARGEST, leading_vectors
 from coppice.criteria.threads import in_stretches
 
 BLOCK = 2**16  # weights in float64 at a time: half a MiB, which stays in the cache of a core
 FILTERS = 1024  # matrices at a time
 STRETCH = 2**20  # weights that are worth a thread
-SAFE = 1e-200, 1e200  # sums of squares whose terms have neither underflowed nor overflowed where it matters
 
 
 def prototypes(weight: Float[Tensor, "filters channels *kernel"]) -> Float[Tensor, "filters kernel"]:
@@ -61,13 +59,21 @@ def prototypes(weight: Float[Tensor, "filters channels *kernel"]) -> Float[Tenso
 
 def _prototypes(matrices: Float[Tensor, "filters channels kernel"], first: int) -> Float[Tensor, "filters kernel"]:
     gram = _gram_matrices(matrices)
-    energy = gram.numpy().reshape(len(gram), -1)[:, :: gram.shape[1] + 1].sum(axis=1)
-    if not (energy.min() > SAFE[0] and energy.max() < SAFE[1]):  # also for NaN
-        for index in np.flatnonzero(~((energy > SAFE[0]) & (energy < SAFE[1]))).tolist():
-            one = matrices[index : index + 1]
-            refuse_not_finite(one, first=first + index)
-            gram[index] = _gram_matrices(_to_unit_range(one))[0] if one.any() else torch.eye(gram.shape[1])
-    return _signed(matrices, leading_vectors(gram))
+    if gram.shape[1] > LARGEST:  # LAPACK takes nothing but numbers
+        refuse_not_finite(matrices, first=first)
+    vectors = leading_vectors(gram)
+    channels, kernel = matrices.shape[1:]
+    if channels < kernel:
+        vectors = torch.bmm(vectors.unsqueeze(1), _to_unit_range(matrices)).squeeze(1)
+        vectors /= torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    sign = torch.linalg.vecdot(matrices[:, 0].to(torch.float64), vectors).sign_()
+    if float(sign.abs().sum()) != len(sign):
+        for index in (sign.abs() != 1).nonzero().flatten().tolist():
+            refuse_not_finite(matrices[index : index + 1], first=first + index)
+            vectors[index].nan_to_num_(0.0)  # the filter is all zero
+            projections = matrices[index].to(torch.float64) @ vectors[index]
+            sign[index] = projections[projections != 0][:1].sign().sum()
+    return vectors.mul_(sign.unsqueeze(1))
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
@@ -75,14 +81,13 @@ def _joined(parts: list[Tensor]) -> Tensor:
 
 
 def _to_unit_range(matrices: Float[Tensor, "filters channels kernel"]) -> Float[Tensor, "filters channels kernel"]:
-    """Divide each matrix by its largest absolute value, in float64; zeros stay."""
+    """Divide each matrix by its largest absolute value, in float64."""
     matrices = matrices.to(torch.float64)
-    largest = matrices.abs().amax(dim=(1, 2), keepdim=True)
-    return matrices / torch.where(largest > 0, largest, torch.ones_like(largest))
+    return matrices / matrices.abs().amax(dim=(1, 2), keepdim=True)
 
 
 def _gram_matrices(matrices: Float[Tensor, "filters channels kernel"]) -> Float[Tensor, "filters size size"]:
-    """Return the products of each matrix with itself along its longer axis."""
+    """Return the products of each matrix with itself along its longer axis, up to a factor."""
     filters, channels, kernel = matrices.shape
     by_channel = channels < kernel
     size = min(channels, kernel)
@@ -92,23 +97,8 @@ def _gram_matrices(matrices: Float[Tensor, "filters channels kernel"]) -> Float[
     for begin in range(0, filters, step):
         piece = matrices[begin : begin + step]
         block = buffer[: len(piece)].copy_(piece)
+        if piece.dtype == torch.float64:  # its squares may underflow or overflow; those of other types cannot
+            block = _to_unit_range(block)
         left, right = (block, block.mT) if by_channel else (block.mT, block)
         torch.bmm(left, right, out=gram[begin : begin + step])
     return gram
-
-
-def _signed(
-    matrices: Float[Tensor, "filters channels kernel"], leading: Float[Tensor, "filters size"]
-) -> Float[Tensor, "filters kernel"]:
-    """Turn leading eigenvectors of the Gram matrices into prototypes: along the kernel, with the sign of v₁[0]."""
-    channels, kernel = matrices.shape[1:]
-    if channels < kernel:
-        leading = (leading.unsqueeze(1) @ _to_unit_range(matrices)).squeeze(1)
-        norm = torch.linalg.vector_norm(leading, dim=1, keepdim=True)
-        leading = leading / norm.where(norm > 0, torch.ones_like(norm))
-    sign = torch.linalg.vecdot(matrices[:, 0].to(torch.float64), leading).sign_()
-    if not bool(sign.all()):
-        for index in (sign == 0).nonzero().flatten().tolist():
-            projections = matrices[index].to(torch.float64) @ leading[index]
-            sign[index] = projections[projections != 0][:1].sign().sum()  # 0 for a filter that is all zero
-    return leading.mul_(sign.unsqueeze(1))

@@ -39,6 +39,7 @@ def rank_by_vectors(
 
     Examples
     --------
+    >>> import torch
     >>> vectors = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]], dtype=torch.float64)
     >>> rank_by_vectors(vectors, name="mine")
     Ranking(criterion='mine', order=(1, 2, 0), scores=(0.2, 0.2, 0.4), keep=(0, 2))
@@ -74,6 +75,7 @@ def rank_by_distances(distances: Float[Tensor, "filters filters"], *, name: str,
 
     Examples
     --------
+    >>> import torch
     >>> rank_by_distances(torch.tensor([[0.0, 0.25, 0.75], [0.25, 0.0, 0.75], [0.75, 0.75, 0.0]]), name="mine")
     Ranking(criterion='mine', order=(1, 2, 0), scores=(0.25, 0.25, 0.75), keep=(0, 2))
     """

@@ -27,8 +27,6 @@ from coppice.pruning.groups import Group, coupled_groups
 from coppice.pruning.planning import plan
 from coppice.pruning.rankings import rankings
 from coppice.pruning.requests import kept_count
-from coppice.pruning.rankings import rankings
-from coppice.pruning.requests import kept_count
 from coppice.pruning.surgery import prune
 from coppice.pruning.training_clips import CLIPS, training_clips
 from coppice.recipes.environment import environment
