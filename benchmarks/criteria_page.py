@@ -51,7 +51,7 @@ def section(measured: dict[str, Any]) -> str:
             f"{processor()}, {measured['cores']} cores, Python {platform.python_version()}, torch {torch.__version__}. "
             "Random weights in float32, as a network stores them; everything is computed in float64. "
             "Processor time of one thread in ms, medians, unless said otherwise.\n",
-            beside_text(measured["beside"], measured["cores"]),
+            beside_text(measured["beside"], measured["cores"], measured["load"]),
             nystrom_text(measured["beside"]),
             criteria_text(measured["criteria"]),
             growth_text(measured),
@@ -60,8 +60,14 @@ def section(measured: dict[str, Any]) -> str:
     )
 
 
-def beside_text(rows: list[dict[str, Any]], cores: int) -> str:
+def beside_text(rows: list[dict[str, Any]], cores: int, load: float) -> str:
     """Compare with the published way."""
+    busy = ""
+    if load > 0.5:
+        busy = (
+            f" Other programs kept the cores busy meanwhile (load average {load:.1f}), so that this column is an "
+            "upper bound: side by side, two threads together take as much processor time as one alone."
+        )
     lines = [
         [
             shape_text(row["shape"]),
@@ -89,7 +95,7 @@ def beside_text(rows: list[dict[str, Any]], cores: int) -> str:
         "`scipy.spatial.distance.cosine` per pair of filters, as the papers describe it, on one thread (on more it is "
         "slower). *Ours* goes further: it also checks that the weights are finite and orders *all* filters, beyond the "
         "set that the method keeps. Both keep the same set in every row; the run stops where they do not. "
-        f"The column for {cores} cores is the best wall-clock time.\n\n"
+        f"The column for {cores} cores is the best wall-clock time.{busy}\n\n"
         + table(head, lines)
         + "\\* Extrapolated: the decompositions of a few filters and eight rows of pairs, times their share.\n"
     )
@@ -114,7 +120,8 @@ def nystrom_text(rows: list[dict[str, Any]]) -> str:
         "of inner length 9 or 49, and the approximation from m columns is a product of the same size and of inner "
         "length m, after some preparation. The factor of three in the paper is against a double loop in Python. "
         "Where m is smaller than the kernel has positions the product is shorter and the set another one; and the "
-        "product is not where the time goes.\n\n"
+        "product is not where the time goes. `nystrom_spread` with as many columns as positions is exact, so that "
+        "there is nothing left to approximate.\n\n"
         + table(["filters × channels, kernel", "exact", "`nystrom`", "", "`nystrom_spread`", ""], lines)
     )
 

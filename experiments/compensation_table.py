@@ -71,8 +71,10 @@ def main() -> None:
     ]
     for number, name in enumerate(Parallel(n_jobs=given.jobs, return_as="generator")(work), start=1):
         print(f"{number}/{len(work)} {name}", flush=True)
+        if number == len(SPLITS) * len(criterion_names()):  # the longer part is still to come
+            write_text(PAGE, page(_read_agreements(given.records), []))
     chosen, tests = _choose_and_test(given.data, given.runs, given.records)
-    write_text(PAGE, page(_read_agreements(given.records), chosen, tests))
+    write_text(PAGE, page(_read_agreements(given.records), _esc_lines(chosen, tests)))
     print(f"wrote {PAGE}")
 
 
@@ -216,7 +218,7 @@ def _choose_and_test(data: Path, runs: Path, records: Path) -> tuple[dict[tuple[
 # The page
 
 
-def page(agreements: pd.DataFrame, chosen: dict[tuple[int, str], str], tests: pd.DataFrame) -> str:
+def page(agreements: pd.DataFrame, esc_lines: list[str]) -> str:
     """Say in Markdown what was measured."""
     lines = [
         "# What compensation gives back",
@@ -227,8 +229,17 @@ def page(agreements: pd.DataFrame, chosen: dict[tuple[int, str], str], tests: pd
         "on a few unlabelled clips. **all layers behind**: so is each layer after it, in turn; this is what "
         '`compensate(..., "least_squares")` does. The ridge is chosen on the same clips, a fifth left out at a time.',
         "",
+        "```python",
+        'plan = cp.plan(net, "reconstruction", ratios={"conv2": 0.25}, clips=log_mel)',
+        "small = cp.prune(net, plan)",
+        'small = cp.compensate(small, net, plan, "least_squares", clips=log_mel)   # or "merge", without clips',
+        "```",
+        "",
+        "`coppice prune checkpoint.safetensors plan.json --out small.safetensors --compensate least_squares --data "
+        "recordings/`; in a recipe, `- prune: {criterion: reconstruction, ratios: 0.25, compensate: least_squares}`.",
+        "",
         *_agreement_lines(agreements),
-        *_esc_lines(chosen, tests),
+        *esc_lines,
         f"Coppice {cp.__version__}, PyTorch {torch.__version__}.",
         "",
     ]

@@ -1,14 +1,17 @@
 """What compensation repairs, exactly where nothing is lost, and what it leaves alone."""
 
 import copy
+import random
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.pruning.architectures import architectures, build
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._pytree import tree_leaves
 
 import coppice as cp
 from coppice.core.errors import CoppiceError
@@ -74,6 +77,39 @@ def test_a_duplicate_filter_goes_without_a_trace(any_network, how, data):
     with torch.no_grad():
         expected, found = network.eval()(others), repaired.eval()(others)
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm", "ignore:Using padding='same'")
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
+@given(architecture=architectures(), seed=st.integers(0, 99), share=st.floats(0.1, 0.6))
+def test_random_networks_come_nearer_to_what_they_were_or_are_refused(architecture, seed, share):
+    network, example = build(architecture)
+    channels = trace(network, example)
+    draw = random.Random(seed)
+    name = draw.choice([name for name, units in channels.filters.items() if len(set(units) - {0}) > 1] or [None])
+    if name is None:
+        return
+    units = sorted(set(channels.units(name)) - {0})
+    gone = draw.sample(units, max(1, int(share * (len(units) - 1))))
+    keep = tuple(index for index, unit in enumerate(channels.units(name)) if unit not in gone)
+    plan = PruningPlan(None, (LayerPlan(name, len(channels.units(name)), keep),))
+    try:
+        small = prune(network, plan, example=example)
+    except CoppiceError as refused:
+        assert "leaves" in str(refused)  # a layer that makes nothing but these
+        return
+    x = torch.randn(12, *example.shape[1:], generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+    def distance(other):
+        with torch.no_grad():
+            pairs = zip(tree_leaves(other(x)), tree_leaves(network(x)), strict=True)
+            return sum(float((mine - whole).square().mean()) for mine, whole in pairs)
+
+    assert np.isfinite(distance(compensate(small, network, plan, "merge", example=example)))
+    try:
+        assert distance(compensate(small, network, plan, "least_squares", clips=x)) <= 1.1 * distance(small) + 1e-12
+    except CoppiceError as refused:
+        assert "MultiheadAttention" in str(refused)
 
 
 def relu_net(bias=True, norm=True):

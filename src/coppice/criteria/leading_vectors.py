@@ -6,12 +6,11 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-# NumPy multiplies small matrices faster than torch does. Up to the largest size here its BLAS stays on one thread, so
-# that its threads and torch's never wait for each other; and eigenvalues that sum to 1 have a 64th power that does not
-# underflow.
+# NumPy multiplies small matrices faster than torch does. Up to this size its BLAS stays on one thread, so that its
+# threads and torch's never wait for each other.
 LARGEST = 64
-SQUARINGS = 6  # at a time, an even number
-ROUNDS = 4  # 64 ** 4 is the power at which eigenvalues a millionth apart have parted; nearer ones are left to LAPACK
+SQUARINGS = 4  # between two scalings, an even number: no size of kernel lets a 16th power of shares underflow
+ROUNDS = 3  # of twice as many: (16 · 16) ** 3 is the power at which eigenvalues a millionth apart have parted
 PARTED = 1 - 1e-14  # sum of the squares of eigenvalues that sum to 1, from which the rest turns the vector no more
 
 
@@ -20,10 +19,9 @@ def leading_vectors(matrices: Float[Tensor, "matrices size size"]) -> Float[Tens
 
     A high enough power of such a matrix is a multiple of v vᵀ. Powers are taken by repeated squaring, all matrices in
     one product, and those that have converged leave; a squaring of a 9×9 matrix costs 1/80 of its decomposition by
-    LAPACK. A lower bound of the smallest eigenvalue (Wolkowicz and Styan, "Bounds for eigenvalues using traces", 1980)
-    is taken from all of them first, which leaves the vectors and widens the relative gap. Rounding does no more harm
-    than in LAPACK: with every squaring the gap grows, so that the first product is the one that counts. Large matrices,
-    and the few whose two largest eigenvalues are all but equal, go to LAPACK.
+    LAPACK. Rounding does no more harm than there: with every squaring the gap between the eigenvalues grows, so that
+    the first product is the one that counts. Large matrices, and the few whose two largest eigenvalues are all but
+    equal, go to LAPACK.
 
     Parameters
     ----------
@@ -51,18 +49,19 @@ def leading_vectors(matrices: Float[Tensor, "matrices size size"]) -> Float[Tens
 
 def _by_squaring(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
     count, size = matrices.shape[:2]
-    powers = _lowered(matrices)
+    powers = _unit_trace(matrices.copy())
     spare = np.empty_like(powers)
     found = np.empty((count, size))
     left = np.arange(count)
     for _ in range(ROUNDS):
-        for _ in range(SQUARINGS // 2):
-            np.matmul(powers, powers, out=spare)
-            np.matmul(spare, spare, out=powers)
+        for _ in range(2):
+            for _ in range(SQUARINGS // 2):
+                np.matmul(powers, powers, out=spare)
+                np.matmul(spare, spare, out=powers)
+            _unit_trace(powers)
         rows = powers.reshape(len(powers), -1)
-        diagonal = rows[:, :: size + 1]
-        rows /= diagonal.sum(axis=1)[:, None]
-        found[left] = powers[np.arange(len(powers)), diagonal.argmax(axis=1)]  # of those that stay, once more later
+        largest = rows[:, :: size + 1].argmax(axis=1)
+        found[left] = powers[np.arange(len(powers)), largest]  # of those that stay, once more later
         together = np.flatnonzero(np.einsum("ij,ij->i", rows, rows) <= PARTED)
         if not len(together):
             break
@@ -73,14 +72,8 @@ def _by_squaring(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
     return normalised
 
 
-def _lowered(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Subtract from each diagonal what no eigenvalue is below, and scale to trace 1."""
-    count, size = matrices.shape[:2]
-    rows = matrices.reshape(count, -1)
-    rows = rows / rows[:, :: size + 1].sum(axis=1)[:, None]
-    spread = np.einsum("ij,ij->i", rows, rows) * size - 1  # size² times the variance of the eigenvalues
-    bound = 1 - np.sqrt((spread * (size - 1)).clip(0.0, 1.0))  # size times the bound
-    bound *= 1 - 1e-9  # where all eigenvalues are equal, something must be left
-    rows[:, :: size + 1] -= bound[:, None] / size
-    rows /= 1 - bound[:, None]
-    return rows.reshape(matrices.shape)
+def _unit_trace(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scale to eigenvalues that sum to 1, in place."""
+    rows = matrices.reshape(len(matrices), -1)
+    rows /= rows[:, :: matrices.shape[1] + 1].sum(axis=1)[:, None]
+    return matrices

@@ -49,10 +49,11 @@ def reconstruction(
     """
     filters, taps, outputs = read_weights.shape
     gram = read_gram.reshape(filters * taps, -1)
-    scale = gram.diagonal().mean()
-    scale = scale if scale > 0 else torch.ones_like(scale)
-    held = gram + RIDGE * scale * torch.eye(len(gram), dtype=gram.dtype)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(held)).reshape(filters, taps, filters, taps)
+    values, vectors = torch.linalg.eigh(gram)
+    values = values.clamp(min=0)  # below it stands nothing but rounding
+    scale = values.mean()  # that of the diagonal
+    values += RIDGE * (scale if scale > 0 else 1.0)
+    inverse = ((vectors / values) @ vectors.T).reshape(filters, taps, filters, taps)
     weights = read_weights.clone()
     every = torch.arange(filters)
     costs, order = torch.zeros(filters, dtype=gram.dtype), []

@@ -43,7 +43,7 @@ def nearest_survivors(
     alike: dict[tuple[str, ...], list[int]] = {}
     for unit in vectors:
         alike.setdefault(kinds[unit], []).append(unit)
-    found = {}
+    found: dict[int, tuple[int, float]] = {}
     for units in alike.values():
         goes = [unit for unit in units if unit in doomed]
         stays = [unit for unit in units if unit not in doomed]
@@ -88,8 +88,9 @@ def merge_(
     vectors, kinds = _unit_vectors(original, channels, example)
     near = nearest_survivors(vectors, kinds, doomed)
     whole, small = Stored(original, channels.norms), Stored(pruned, channels.norms)
+    magnitudes = {norm.magnitude for norm in channels.norms}  # go with their directions
     for cut in channels.cuts:
-        if not cut.reads or not set(cut.units) & near.keys():
+        if not cut.reads or cut.tensor in magnitudes or not set(cut.units) & near.keys():
             continue
         places: dict[int, list[int]] = {}
         for index, unit in enumerate(cut.units):

@@ -30,6 +30,17 @@ def is_reader(module: nn.Module) -> bool:
     return isinstance(module, Conv | nn.Linear)
 
 
+def is_followed(module: nn.Module) -> bool:
+    """Say whether what a module makes of its input, inside a recurrent one too, begins with a stored matrix.
+
+    Examples
+    --------
+    >>> is_followed(nn.Conv2d(1, 2, 3)), is_followed(nn.GRU(2, 3)), is_followed(nn.ReLU())
+    (True, True, False)
+    """
+    return is_reader(module) or isinstance(module, nn.RNNBase)
+
+
 def groups_of(module: nn.Module) -> int:
     """Return how many separate matrices a layer has: the groups of a convolution, 1 for a linear layer.
 

@@ -19,6 +19,7 @@ from coppice.pruning.readers import (
     columns_of,
     groups_of,
     input_of,
+    is_followed,
     is_reader,
     rows_and_targets,
     to_columns,
@@ -123,10 +124,10 @@ def _check(network: nn.Module, channels: Channels, name: str, found: dict[str, l
         )
     for reader, tensors in found.items():
         module = network.get_submodule(reader)
-        if any(tensor not in stored for tensor in tensors):
+        if not is_followed(module) or any(tensor not in stored for tensor in tensors):
             raise CoppiceError(
-                f"layer {name!r} cannot be ranked by what is read of it: the weights of {reader!r} are computed, not "
-                "stored; choose another criterion."
+                f"layer {name!r} cannot be ranked by what is read of it: {reader!r}, a {type(module).__name__}, does "
+                "not read it with a stored matrix; choose another criterion."
             )
         columns = columns_of(module, stored.read(tensors[0]))
         if columns > MOST_COLUMNS:
@@ -279,7 +280,8 @@ def _without(gram: Tensor, own: list[int], others: list[int]) -> Tensor:
     if not others:
         return mine
     theirs = gram[others][:, others]
-    hold = RIDGE * theirs.diagonal().mean().clamp(min=torch.finfo(gram.dtype).tiny)
+    scale = float(theirs.diagonal().mean())
+    hold = RIDGE * (scale if scale > 0 else 1.0)
     solved = torch.linalg.solve(theirs + hold * torch.eye(len(others), dtype=gram.dtype), gram[others][:, own])
     return mine - gram[own][:, others] @ solved
 

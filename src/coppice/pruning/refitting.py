@@ -12,7 +12,7 @@ from coppice.core.modes import eval_mode
 from coppice.core.progress import progress_bar
 from coppice.pruning.channels import Channels
 from coppice.pruning.norms_behind import norms_behind
-from coppice.pruning.readers import Conv, columns_of, is_reader
+from coppice.pruning.readers import Conv, columns_of, is_followed, is_reader
 from coppice.pruning.refitted_layer import MOST_COLUMNS, RefittedLayer, is_wide, run
 from coppice.pruning.stored import Stored
 
@@ -36,12 +36,13 @@ def reading_modules(network: nn.Module, channels: Channels, units: Collection[in
     """
     modules = dict(network.named_modules())
     found: dict[str, list[str]] = {}
+    magnitudes = {norm.magnitude for norm in channels.norms}  # go with their directions
     for cut in channels.cuts:
-        if cut.reads and not set(cut.units).isdisjoint(units):
-            owner = cut.tensor.rpartition(".")[0]
-            while owner and not (is_reader(modules[owner]) or isinstance(modules[owner], nn.RNNBase)):
+        if cut.reads and cut.tensor not in magnitudes and not set(cut.units).isdisjoint(units):
+            holder = owner = cut.tensor.rpartition(".")[0]
+            while owner and not is_followed(modules[owner]):
                 owner = owner.rpartition(".")[0]  # a parametrization of the layer holds its weight
-            found.setdefault(owner, []).append(cut.tensor)
+            found.setdefault(owner or holder, []).append(cut.tensor)
     return found
 
 
@@ -59,9 +60,7 @@ def order_of_runs(network: nn.Module, inputs: Float[Tensor, "clips *shape"]) -> 
         return lambda *_: times.update({name: times.get(name, 0) + 1})
 
     handles = [
-        module.register_forward_pre_hook(count(name))
-        for name, module in network.named_modules()
-        if is_reader(module) or isinstance(module, nn.RNNBase)
+        module.register_forward_pre_hook(count(name)) for name, module in network.named_modules() if is_followed(module)
     ]
     try:
         run(network, inputs)
@@ -156,6 +155,8 @@ def refit_(
 
 def _why_not(module: nn.Module, tensors: list[str], stored: Stored, runs: int) -> str | None:
     """Say why a layer cannot be refitted; None where it can."""
+    if not is_followed(module):
+        return f"a {type(module).__name__} is neither a convolution nor a linear or recurrent layer"
     if not runs:
         return "its layer does not run, or not through its own forward"
     if any(name not in stored for name in tensors):
