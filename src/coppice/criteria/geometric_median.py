@@ -42,12 +42,15 @@ def geometric_median(weight: Float[Tensor, "filters channels *kernel"]) -> Ranki
     refuse_not_finite(weight)
     largest = max(float(weight.max()), -float(weight.min()), torch.finfo(torch.float64).tiny)
     rows = weight.detach().flatten(1).to(torch.float64, copy=True).div_(largest)  # squares must not under- or overflow
-    squares = torch.linalg.vecdot(rows, rows)
+    squares = torch.linalg.vector_norm(rows, dim=1).square_()
     step = max(1, BLOCK // len(rows))
 
     def stretch(begin: int, end: int) -> Float[Tensor, " some"]:
-        firsts = range(begin, end, step)
-        return torch.cat([_distances(rows, squares, first, min(end, first + step)).sum(dim=1) for first in firsts])
+        sums = torch.empty(end - begin, dtype=torch.float64)
+        for first in range(begin, end, step):
+            last = min(end, first + step)
+            torch.sum(_distances(rows, squares, first, last), dim=1, out=sums[first - begin : last - begin])
+        return sums
 
     return Ranking.from_scores("geometric_median", torch.cat(in_stretches(stretch, len(rows), enough=ROWS)) * largest)
 

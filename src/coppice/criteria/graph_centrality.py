@@ -74,7 +74,10 @@ def absolute_weighted_degree(weight: Float[Tensor, "filters channels *kernel"]) 
     """
     vectors = prototypes(weight)
     step = max(1, BLOCK // len(vectors))
-    sums = torch.cat([(rows @ vectors.T).abs_().sum(dim=1) for rows in vectors.split(step)])
+    sums = torch.empty(len(vectors), dtype=torch.float64)
+    for first in range(0, len(vectors), step):
+        rows = slice(first, first + step)
+        torch.sum((vectors[rows] @ vectors.T).abs_(), dim=1, out=sums[rows])
     return _most_central_first("absolute_weighted_degree", sums - torch.linalg.vecdot(vectors, vectors))
 
 
