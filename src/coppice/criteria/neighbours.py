@@ -55,7 +55,8 @@ class MatrixDistances:
 
     def nearest(self, left: Indices, rows: Indices) -> tuple[Indices, Values]:
         """Return the nearest other ones; see :class:`Distances`."""
-        block = self._matrix if len(rows) == len(self._matrix) else self._matrix[left[rows][:, None], left]
+        whole = len(rows) == len(self._matrix)
+        block = self._matrix if whole else self._matrix.take(left[rows], axis=0).take(left, axis=1)
         found = block.argmin(axis=1)
         return found, block[self._places[: len(rows)], found]
 
@@ -99,7 +100,8 @@ class VectorDistances:
 
     def _of_few(self, left: Indices) -> MatrixDistances:
         if self._resident is None:
-            vectors = self._vectors[torch.from_numpy(left)]
+            everything = len(left) == len(self._vectors)
+            vectors = self._vectors if everything else self._vectors[torch.from_numpy(left)]
             products = torch.mm(vectors * -self.unit, vectors.T).numpy()
             np.rint(products, out=products)
             products += self.unit

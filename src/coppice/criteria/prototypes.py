@@ -4,6 +4,8 @@ Singh and Plumbley, "A Passive Similarity based CNN Filter Pruning for Efficient
 Classification", Interspeech 2022, arXiv 2203.15751.
 """
 
+from functools import partial
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -49,12 +51,15 @@ def prototypes(weight: Float[Tensor, "filters channels *kernel"]) -> Float[Tenso
     filters, channels = weight.shape[:2]
     matrices = weight.detach().reshape(filters, channels, -1)
 
-    def stretch(begin: int, end: int) -> Float[Tensor, "filters kernel"]:
-        return _joined(
-            [_prototypes(matrices[first : min(end, first + FILTERS)], first) for first in range(begin, end, FILTERS)]
-        )
+    stretch = partial(_of_stretch, matrices)
+    return _joined(in_stretches(stretch, filters, enough=max(1, STRETCH * filters // matrices.numel())))
 
-    return _joined(in_stretches(stretch, filters, enough=max(1, STRETCH // matrices[0].numel())))
+
+def _of_stretch(
+    matrices: Float[Tensor, "filters channels kernel"], begin: int, end: int
+) -> Float[Tensor, "filters kernel"]:
+    pieces = range(begin, end, FILTERS)
+    return _joined([_prototypes(matrices[first : min(end, first + FILTERS)], first) for first in pieces])
 
 
 def _prototypes(matrices: Float[Tensor, "filters channels kernel"], first: int) -> Float[Tensor, "filters kernel"]:

@@ -42,13 +42,14 @@ class Ranking:
 
     def __post_init__(self) -> None:
         filters = len(self.scores)
-        if filters < 1 or sorted(self.order) != list(range(filters)):
+        known = set(range(filters))
+        if filters < 1 or len(self.order) != filters or set(self.order) != known:
             raise CoppiceError(
                 f"the ranking by {self.criterion!r} names filters {list(self.order)} for {filters} scores; "
                 "each of the filters must stand in it once."
             )
         if self.keep is not None and (
-            not self.keep or list(self.keep) != sorted(set(self.keep)) or not set(self.keep) <= set(self.order)
+            not self.keep or list(self.keep) != sorted(set(self.keep)) or not known.issuperset(self.keep)
         ):
             raise CoppiceError(
                 f"the ranking by {self.criterion!r} keeps {list(self.keep)}; give one or more of the "
