@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from coppice.networks.cnn14 import CNN14
-from coppice.pruning.channels import trace
-from coppice.pruning.planning import plan, rankings
-from coppice.pruning.surgery import prune
+from coppice.pruning.planning.decide import plan, rankings
+from coppice.pruning.surgery.prune import prune
+from coppice.pruning.tracing.channels import trace
 from mobilenet_v3 import MobileNetV3
 
 CRITERION = "cosine_similarity"

@@ -30,7 +30,7 @@ from coppice.criteria.registry import criterion_names
 from coppice.datasets.features import load_features
 from coppice.datasets.sources import open_dataset
 from coppice.networks.classifier import Classifier
-from coppice.pruning.compensation import compensate
+from coppice.pruning.compensation.compensate import compensate
 from coppice.studies.cross_validation import mean_with_interval
 
 PAGE = Path("docs/compensation.md")

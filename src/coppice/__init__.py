@@ -19,21 +19,21 @@ __version__ = "0.1.0"
 
 # Name -> where it lives. Loaded when first used, so that `import coppice` costs nothing.
 _HOMES = {
-    "Budget": "coppice.pruning.budget",
+    "Budget": "coppice.pruning.planning.budget",
     "Classifier": "coppice.networks.classifier",
     "CoppiceError": "coppice.core.errors",
     "Evidence": "coppice.criteria.evidence",
     "FrontEnd": "coppice.audio.front_end",
     "PruningPlan": "coppice.pruning.plan",
     "Recipe": "coppice.recipes.recipe",
-    "Schedule": "coppice.pruning.schedule",
+    "Schedule": "coppice.pruning.planning.schedule",
     "TrainingSettings": "coppice.training.settings",
     "average_posteriors": "coppice.ensembles.average",
     "build_network": "coppice.networks.registry",
     "check": "coppice.challenge.check",
     "classify": "coppice.evaluation.classify",
     "co2": "coppice.energy.co2",
-    "compensate": "coppice.pruning.compensation",
+    "compensate": "coppice.pruning.compensation.compensate",
     "count": "coppice.complexity.conventions",
     "criterion": "coppice.criteria.registry",
     "evaluate": "coppice.evaluation.evaluate",
@@ -46,29 +46,29 @@ _HOMES = {
     "load_recipe": "coppice.recipes.recipe",
     "log_mel": "coppice.audio.log_mel",
     "mac_reduction": "coppice.complexity.layer_only",
-    "mask": "coppice.pruning.masking",
+    "mask": "coppice.pruning.surgery.masking",
     "network": "coppice.networks.registry",
     "open_dataset": "coppice.datasets.sources",
-    "plan": "coppice.pruning.planning",
-    "plan_from_indices": "coppice.pruning.index_files",
+    "plan": "coppice.pruning.planning.decide",
+    "plan_from_indices": "coppice.pruning.planning.index_files",
     "prepare": "coppice.datasets.prepare",
     "profile": "coppice.complexity.profile",
-    "prune": "coppice.pruning.surgery",
+    "prune": "coppice.pruning.surgery.prune",
     "quantize": "coppice.quantization.float16",
     "rank": "coppice.criteria.registry",
-    "rankings": "coppice.pruning.rankings",
+    "rankings": "coppice.pruning.evidence.rankings",
     "read_onnx": "coppice.export.onnx_file",
-    "rebind_": "coppice.pruning.optimizer",
+    "rebind_": "coppice.pruning.surgery.optimizer",
     "reproduce": "coppice.reproduction.reproduce",
     "run": "coppice.studies.run",
     "runtime_latency": "coppice.export.latency",
     "save": "coppice.networks.checkpoint",
     "sensitivity": "coppice.studies.sensitivity",
-    "shrink_dense": "coppice.pruning.dense",
+    "shrink_dense": "coppice.pruning.surgery.dense",
     "submit": "coppice.challenge.submit",
     "summary": "coppice.criteria.summaries",
     "train": "coppice.training.train",
-    "training_clips": "coppice.pruning.training_clips",
+    "training_clips": "coppice.pruning.evidence.training_clips",
     "validate": "coppice.challenge.validate",
 }
 
@@ -102,18 +102,18 @@ if TYPE_CHECKING:
     from coppice.networks.classifier import Classifier
     from coppice.networks.loading import load
     from coppice.networks.registry import build_network, network
-    from coppice.pruning.budget import Budget
-    from coppice.pruning.compensation import compensate
-    from coppice.pruning.dense import shrink_dense
-    from coppice.pruning.index_files import plan_from_indices
-    from coppice.pruning.masking import mask
-    from coppice.pruning.optimizer import rebind_
+    from coppice.pruning.compensation.compensate import compensate
+    from coppice.pruning.evidence.rankings import rankings
+    from coppice.pruning.evidence.training_clips import training_clips
     from coppice.pruning.plan import PruningPlan
-    from coppice.pruning.planning import plan
-    from coppice.pruning.rankings import rankings
-    from coppice.pruning.schedule import Schedule
-    from coppice.pruning.surgery import prune
-    from coppice.pruning.training_clips import training_clips
+    from coppice.pruning.planning.budget import Budget
+    from coppice.pruning.planning.decide import plan
+    from coppice.pruning.planning.index_files import plan_from_indices
+    from coppice.pruning.planning.schedule import Schedule
+    from coppice.pruning.surgery.dense import shrink_dense
+    from coppice.pruning.surgery.masking import mask
+    from coppice.pruning.surgery.optimizer import rebind_
+    from coppice.pruning.surgery.prune import prune
     from coppice.quantization.float16 import quantize
     from coppice.recipes.recipe import Recipe, load_recipe
     from coppice.reproduction.reproduce import reproduce

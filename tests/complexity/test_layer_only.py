@@ -6,7 +6,7 @@ from coppice.complexity.layer_only import mac_reduction
 from coppice.core.errors import CoppiceError
 from coppice.networks.dcase2021 import DCASE2021
 from coppice.pruning.plan import LayerPlan, PruningPlan
-from coppice.pruning.surgery import prune
+from coppice.pruning.surgery.prune import prune
 
 # Singh and Plumbley, Interspeech 2022 (arXiv 2203.15751): filters kept, MACs saved in percent as published (missing
 # maps alone, added up; the scripts round some to one digit) and really.

@@ -5,9 +5,9 @@ import torch
 
 from coppice.complexity.profile import profile
 from coppice.networks.dcase2021 import DCASE2021
-from coppice.pruning.dense import shrink_dense
-from coppice.pruning.planning import plan
-from coppice.pruning.surgery import prune
+from coppice.pruning.planning.decide import plan
+from coppice.pruning.surgery.dense import shrink_dense
+from coppice.pruning.surgery.prune import prune
 from coppice.recipes.recipe import load_recipe
 
 # Parameters with batch normalisation folded (the table prints 36,818 for the fourth, which counts it), KB of 1024

@@ -11,8 +11,8 @@ from coppice.core.errors import CoppiceError
 from coppice.export import latency, runtimes
 from coppice.export.latency import RuntimeLatency, advice, runtime_latency
 from coppice.export.runtimes import check_runtimes, openvino_call
-from coppice.pruning.planning import plan
-from coppice.pruning.surgery import prune
+from coppice.pruning.planning.decide import plan
+from coppice.pruning.surgery.prune import prune
 
 INSTALLED = [name for name, (module, _) in runtimes.RUNTIMES.items() if importlib.util.find_spec(module)]
 

@@ -18,8 +18,8 @@ from coppice.export.onnx_file import read_onnx
 from coppice.export.posterior_graph import PosteriorGraph
 from coppice.networks.classifier import Classifier
 from coppice.networks.registry import network_names
-from coppice.pruning.planning import plan
-from coppice.pruning.surgery import prune
+from coppice.pruning.planning.decide import plan
+from coppice.pruning.surgery.prune import prune
 
 LAYERS = [
     {"kind": "conv", "filters": 4, "kernel": 4, "padding": "same"},

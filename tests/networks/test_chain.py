@@ -187,7 +187,7 @@ def test_a_chain_that_does_not_end_in_classes_is_refused(layers):
 
 def test_every_activation_is_a_module_that_the_tracer_can_follow():
     from coppice.networks.chain_specs import ACTIVATIONS
-    from coppice.pruning.channels import trace
+    from coppice.pruning.tracing.channels import trace
 
     values = {"low": -1.0, "high": 1.0, "slope": 0.1, "alpha": 1.0}
     layers = [{"kind": "conv", "filters": 2, "kernel": 1}]

@@ -15,7 +15,7 @@ from coppice.core.errors import CoppiceError
 from coppice.networks.checkpoint import load, save, serialise
 from coppice.networks.classifier import Classifier
 from coppice.pruning.plan import LayerPlan, PruningPlan
-from coppice.pruning.surgery import prune
+from coppice.pruning.surgery.prune import prune
 from coppice.quantization.float16 import quantize
 
 

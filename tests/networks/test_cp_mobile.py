@@ -7,8 +7,8 @@ from coppice.complexity.macs import count_macs
 from coppice.complexity.params import count_params
 from coppice.core.errors import CoppiceError
 from coppice.networks.cp_mobile import CPMobile, divisible_by_8
-from coppice.pruning.planning import plan
-from coppice.pruning.surgery import prune
+from coppice.pruning.planning.decide import plan
+from coppice.pruning.surgery.prune import prune
 
 EXAMPLE = torch.zeros(1, 1, 256, 65)
 

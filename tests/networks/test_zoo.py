@@ -12,8 +12,8 @@ from coppice.complexity.macs import count_macs
 from coppice.networks.checkpoint import load, save
 from coppice.networks.classifier import Classifier
 from coppice.networks.registry import build_network, network_identity, network_names
-from coppice.pruning.planning import plan
-from coppice.pruning.surgery import prune
+from coppice.pruning.planning.decide import plan
+from coppice.pruning.surgery.prune import prune
 
 # A narrow version of each, with one clip of the size that it takes.
 NARROW = {

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from coppice.core.errors import CoppiceError
-from coppice.pruning.channels import trace
 from coppice.pruning.plan import LayerPlan, PruningPlan
-from coppice.pruning.surgery import prune
+from coppice.pruning.surgery.prune import prune
+from coppice.pruning.tracing.channels import trace
 
 
 def lively(network):

@@ -9,9 +9,9 @@ from tests.pruning.architectures import architectures, build
 from coppice.complexity.profile import profile
 from coppice.core.errors import CoppiceError
 from coppice.networks.cp_mobile import CPMobile
-from coppice.pruning.budget import Budget
-from coppice.pruning.planning import plan
-from coppice.pruning.surgery import prune
+from coppice.pruning.planning.budget import Budget
+from coppice.pruning.planning.decide import plan
+from coppice.pruning.surgery.prune import prune
 
 NAMES = {"params": "params_total", "macs": "macs", "bytes": "size_bytes_float32"}
 

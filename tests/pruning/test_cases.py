@@ -14,9 +14,9 @@ from coppice.core.errors import CoppiceError
 from coppice.networks.cnn14 import CNN14
 from coppice.networks.cp_mobile import CPMobile
 from coppice.networks.dcase2021 import DCASE2021
-from coppice.pruning.channels import trace
-from coppice.pruning.masking import copied_network
-from coppice.pruning.surgery import prune
+from coppice.pruning.surgery.masking import copied_network
+from coppice.pruning.surgery.prune import prune
+from coppice.pruning.tracing.channels import trace
 
 # --- networks of audio ---
 

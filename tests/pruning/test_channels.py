@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from coppice.core.errors import CoppiceError
-from coppice.pruning.channels import _traced, trace
+from coppice.pruning.tracing.channels import _traced, trace
 
 
 class Forward(nn.Module):

@@ -17,12 +17,12 @@ import coppice as cp
 from coppice.core.errors import CoppiceError
 from coppice.networks.classifier import Classifier
 from coppice.networks.registry import build_network
-from coppice.pruning import refitted_layer, refitting
-from coppice.pruning.channels import trace
-from coppice.pruning.compensation import METHODS, compensate
+from coppice.pruning.compensation import refitted_layer, refitting
+from coppice.pruning.compensation.compensate import METHODS, compensate
 from coppice.pruning.doomed import doomed_units
 from coppice.pruning.plan import LayerPlan, PruningPlan
-from coppice.pruning.surgery import prune
+from coppice.pruning.surgery.prune import prune
+from coppice.pruning.tracing.channels import trace
 
 
 def plan_of(**kept):

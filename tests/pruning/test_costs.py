@@ -9,11 +9,11 @@ from torch.nn import functional as F
 
 from coppice.complexity.product import Product
 from coppice.complexity.profile import profile
-from coppice.pruning.costs import trace_costs
 from coppice.pruning.doomed import doomed_units
 from coppice.pruning.plan import LayerPlan, PruningPlan
-from coppice.pruning.planning import plan
-from coppice.pruning.surgery import prune
+from coppice.pruning.planning.costs import trace_costs
+from coppice.pruning.planning.decide import plan
+from coppice.pruning.surgery.prune import prune
 
 
 def counted(network, example):

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from coppice.core.errors import CoppiceError
-from coppice.pruning.dense import shrink_dense
+from coppice.pruning.surgery.dense import shrink_dense
 
 
 def test_the_head_is_new_and_the_convolutions_are_kept_bit_for_bit(plain, image):

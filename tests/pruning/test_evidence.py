@@ -8,12 +8,12 @@ from coppice.audio.front_end import front_end
 from coppice.core.errors import CoppiceError
 from coppice.criteria.registry import criterion_names, needs_clips
 from coppice.networks.classifier import Classifier
-from coppice.pruning import evidence as collecting
-from coppice.pruning.channels import traceable_layers
-from coppice.pruning.evidence import collect_evidence
-from coppice.pruning.handed_on import handed_on
-from coppice.pruning.planning import plan, rankings
-from coppice.pruning.surgery import prune
+from coppice.pruning.evidence import gather as collecting
+from coppice.pruning.evidence.gather import collect_evidence
+from coppice.pruning.planning.decide import plan, rankings
+from coppice.pruning.surgery.prune import prune
+from coppice.pruning.tracing.channels import traceable_layers
+from coppice.pruning.tracing.handed_on import handed_on
 
 SUMMARIES = ["map_products", "mean_magnitude", "mean_map_rank", "mean_nuclear_norm", "nonzero_share", "saliency"]
 ACTIVE = [name for name in criterion_names() if needs_clips(name)]

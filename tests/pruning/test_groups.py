@@ -2,8 +2,8 @@ import torch
 from torch import nn
 
 from coppice.networks.registry import build_network
-from coppice.pruning.channels import trace
-from coppice.pruning.groups import coupled_groups
+from coppice.pruning.tracing.channels import trace
+from coppice.pruning.tracing.groups import coupled_groups
 
 
 class Joined(nn.Module):

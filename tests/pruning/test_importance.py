@@ -8,8 +8,8 @@ from torch import nn
 
 from coppice.core.errors import CoppiceError
 from coppice.criteria.ranking import Ranking
-from coppice.pruning.importance import importance, leaving_order
-from coppice.pruning.planning import plan
+from coppice.pruning.planning.decide import plan
+from coppice.pruning.planning.importance import importance, leaving_order
 
 
 def ranking(scores, order=None):

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from coppice.core.errors import CoppiceError
 from coppice.networks.dcase2021 import DCASE2021
-from coppice.pruning.index_files import plan_from_indices, read_indices
 from coppice.pruning.plan import PruningPlan
-from coppice.pruning.surgery import prune
+from coppice.pruning.planning.index_files import plan_from_indices, read_indices
+from coppice.pruning.surgery.prune import prune
 
 EXAMPLE = torch.zeros(1, 1, 40, 50)
 

@@ -10,11 +10,11 @@ import torch
 from coppice.complexity.latency_table import LatencyTable
 from coppice.core.errors import CoppiceError
 from coppice.networks.dcase2021 import DCASE2021
-from coppice.pruning.budget import Budget
-from coppice.pruning.costs import trace_costs
 from coppice.pruning.plan import PruningPlan
-from coppice.pruning.planning import plan
-from coppice.pruning.surgery import prune
+from coppice.pruning.planning.budget import Budget
+from coppice.pruning.planning.costs import trace_costs
+from coppice.pruning.planning.decide import plan
+from coppice.pruning.surgery.prune import prune
 
 
 @dataclass

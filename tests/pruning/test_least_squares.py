@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from coppice.pruning import readers
-from coppice.pruning.least_squares import PARTS, RIDGES, Sums, fit, ridge_fits
-from coppice.pruning.readers import from_columns, groups_of, rows_and_targets, to_columns
+from coppice.pruning.compensation import readers
+from coppice.pruning.compensation.least_squares import PARTS, RIDGES, Sums, fit, ridge_fits
+from coppice.pruning.compensation.readers import from_columns, groups_of, rows_and_targets, to_columns
 
 LAYERS = {
     "plain": (nn.Conv2d(3, 4, 3, padding=1), (3, 7, 8)),

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from coppice.core.errors import CoppiceError
-from coppice.pruning.optimizer import rebind_
 from coppice.pruning.plan import LayerPlan, PruningPlan
-from coppice.pruning.surgery import prune
+from coppice.pruning.surgery.optimizer import rebind_
+from coppice.pruning.surgery.prune import prune
 
 KEPT = PruningPlan(None, (LayerPlan("conv1", 6, (0, 2, 5)), LayerPlan("conv3", 7, (1, 3, 4, 6))))
 OPTIMIZERS = {

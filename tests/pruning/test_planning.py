@@ -7,8 +7,8 @@ from torch import nn
 from coppice.core.errors import CoppiceError
 from coppice.criteria.registry import rank
 from coppice.pruning.plan import LayerPlan, PruningPlan
-from coppice.pruning.planning import kept_count, plan, rankings
-from coppice.pruning.surgery import prune
+from coppice.pruning.planning.decide import kept_count, plan, rankings
+from coppice.pruning.surgery.prune import prune
 
 
 def kept(made):

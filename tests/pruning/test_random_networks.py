@@ -10,10 +10,10 @@ from tests.pruning.architectures import architectures, build
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from coppice.pruning.channels import _traced, trace
-from coppice.pruning.masking import mask
 from coppice.pruning.plan import LayerPlan, PruningPlan
-from coppice.pruning.surgery import prune
+from coppice.pruning.surgery.masking import mask
+from coppice.pruning.surgery.prune import prune
+from coppice.pruning.tracing.channels import _traced, trace
 
 
 def random_plan(channels, seed, share):

@@ -7,8 +7,8 @@ from torch import nn
 
 import coppice as cp
 from coppice.core.errors import CoppiceError
-from coppice.pruning import reading
-from coppice.pruning.reading import readings
+from coppice.pruning.evidence import reading
+from coppice.pruning.evidence.reading import readings
 
 
 def net(bias=True, classes=3):

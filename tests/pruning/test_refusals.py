@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from coppice.core.errors import CoppiceError
-from coppice.pruning.channels import trace
 from coppice.pruning.plan import LayerPlan
-from coppice.pruning.planning import plan
-from coppice.pruning.surgery import prune
+from coppice.pruning.planning.decide import plan
+from coppice.pruning.surgery.prune import prune
+from coppice.pruning.tracing.channels import trace
 
 # --- what cannot be right ---
 

@@ -5,10 +5,10 @@ from torch import nn
 from coppice.core.errors import CoppiceError
 from coppice.criteria.ranking import Ranking
 from coppice.criteria.registry import _CRITERIA, criterion, rank
-from coppice.pruning.budget import Budget
-from coppice.pruning.planning import plan
-from coppice.pruning.requests import kept_count
-from coppice.pruning.surgery import prune
+from coppice.pruning.planning.budget import Budget
+from coppice.pruning.planning.decide import plan
+from coppice.pruning.planning.requests import kept_count
+from coppice.pruning.surgery.prune import prune
 
 
 def widths(made):

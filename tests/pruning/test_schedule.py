@@ -9,10 +9,10 @@ from torch import nn
 
 from coppice.complexity.profile import profile
 from coppice.core.errors import CoppiceError
-from coppice.pruning.budget import Budget
-from coppice.pruning.planning import plan
-from coppice.pruning.schedule import SHAPES, Schedule
-from coppice.pruning.surgery import prune
+from coppice.pruning.planning.budget import Budget
+from coppice.pruning.planning.decide import plan
+from coppice.pruning.planning.schedule import SHAPES, Schedule
+from coppice.pruning.surgery.prune import prune
 
 EXAMPLE = torch.zeros(1, 1, 16)
 quick = settings(max_examples=60, deadline=None, derandomize=True)

@@ -12,12 +12,12 @@ from coppice.audio.front_end import front_end
 from coppice.core.errors import CoppiceError
 from coppice.networks.classifier import Classifier
 from coppice.networks.dcase2021 import DCASE2021
-from coppice.pruning.channels import trace
-from coppice.pruning.dense import shrink_dense
-from coppice.pruning.masking import mask
 from coppice.pruning.plan import LayerPlan, PruningPlan
-from coppice.pruning.planning import plan
-from coppice.pruning.surgery import prune
+from coppice.pruning.planning.decide import plan
+from coppice.pruning.surgery.dense import shrink_dense
+from coppice.pruning.surgery.masking import mask
+from coppice.pruning.surgery.prune import prune
+from coppice.pruning.tracing.channels import trace
 
 modest = settings(
     max_examples=12,

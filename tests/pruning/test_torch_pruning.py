@@ -13,9 +13,9 @@ from coppice.networks.cnn14 import CNN14
 from coppice.networks.cp_mobile import CPMobile
 from coppice.networks.dcase2021 import DCASE2021
 from coppice.networks.soundnet import SoundNet, least_samples
-from coppice.pruning.channels import trace
 from coppice.pruning.plan import LayerPlan, PruningPlan
-from coppice.pruning.surgery import prune
+from coppice.pruning.surgery.prune import prune
+from coppice.pruning.tracing.channels import trace
 
 NARROW = [4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9]
 CASES = {

@@ -6,8 +6,8 @@ from coppice.core.errors import CoppiceError
 from coppice.datasets.prepare import prepare
 from coppice.networks.classifier import Classifier
 from coppice.networks.registry import build_network
-from coppice.pruning.planning import plan
-from coppice.pruning.training_clips import training_clips
+from coppice.pruning.evidence.training_clips import training_clips
+from coppice.pruning.planning.decide import plan
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from coppice.core.errors import CoppiceError
 from coppice.datasets.prepare import Prepared, prepare
 from coppice.networks.classifier import Classifier
 from coppice.networks.registry import build_network
-from coppice.pruning.masking import mask
-from coppice.pruning.planning import plan
+from coppice.pruning.planning.decide import plan
+from coppice.pruning.surgery.masking import mask
 from coppice.reports.sensitivity_records import read_sensitivity
 from coppice.studies import sensitivity as module
 from coppice.studies.sensitivity import sensitivity

@@ -8,7 +8,7 @@ import torch
 from coppice.core.errors import CoppiceError
 from coppice.evaluation.evaluate import evaluate
 from coppice.pruning.plan import LayerPlan, PruningPlan
-from coppice.pruning.surgery import prune
+from coppice.pruning.surgery.prune import prune
 from coppice.quantization.float16 import quantize
 from coppice.training.train import finetune, train
 

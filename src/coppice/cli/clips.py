@@ -38,7 +38,7 @@ def looked_at(
 ) -> "tuple[Float[Tensor, 'clips mels frames'] | None, Int[Tensor, ' clips'] | None]":
     """Draw training clips for a criterion, with the index of their classes; None and None without a source."""
     from coppice.core.progress import say
-    from coppice.pruning.training_clips import training_clips
+    from coppice.pruning.evidence.training_clips import training_clips
 
     if source is None:
         return None, None

@@ -49,7 +49,7 @@ def rank(
 
     Example: `coppice rank checkpoint.safetensors --criterion taylor --data recordings/`
     """
-    from coppice.pruning.rankings import rankings
+    from coppice.pruning.evidence.rankings import rankings
 
     classifier = open_model(model, factory, weights, input_shape)
     seen, targets = looked_at(classifier, data, root, test_fold, bad_clips, count=clips, seed=seed)
@@ -108,13 +108,13 @@ def plan(
     Example: `coppice plan checkpoint.safetensors --criterion l1 --budget macs=50% --round-to 8 --out plan.json`
     """
     from coppice.core.errors import CoppiceError
-    from coppice.pruning.budget import Budget
-    from coppice.pruning.planning import plan as make_plan
+    from coppice.pruning.planning.budget import Budget
+    from coppice.pruning.planning.decide import plan as make_plan
 
     counts: Any = numbers(keep, "--keep", "conv2=11") or None
     ratios = numbers(ratio, "--ratio", "conv2=0.5") or None
     if index:
-        from coppice.pruning.index_files import plan_from_indices
+        from coppice.pruning.planning.index_files import plan_from_indices
 
         if counts or ratios or global_ratio is not None or budget or layer or data:
             raise CoppiceError(
@@ -176,9 +176,9 @@ def prune(
     from coppice.complexity.profile import profile as measure
     from coppice.core.errors import CoppiceError
     from coppice.networks.checkpoint import save
-    from coppice.pruning.compensation import compensate as repair
+    from coppice.pruning.compensation.compensate import compensate as repair
     from coppice.pruning.plan import PruningPlan
-    from coppice.pruning.surgery import prune as cut
+    from coppice.pruning.surgery.prune import prune as cut
 
     if factory is not None and plan is None:
         model, plan = None, model

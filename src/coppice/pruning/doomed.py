@@ -1,8 +1,8 @@
 """A plan held against a network: which units leave, or what is wrong with it."""
 
 from coppice.core.errors import CoppiceError, did_you_mean
-from coppice.pruning.channels import Channels
 from coppice.pruning.plan import PruningPlan
+from coppice.pruning.tracing.channels import Channels
 
 
 def doomed_units(channels: Channels, plan: PruningPlan) -> frozenset[int]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from coppice.core.errors import CoppiceError
-from coppice.pruning.budget import Budget
+from coppice.pruning.planning.budget import Budget
 
 
 class Part(BaseModel):
@@ -33,7 +33,7 @@ class Finetune(Fit):
 
 
 class Prune(Part):
-    """Which filters go, as :func:`coppice.pruning.planning.plan` takes it; and what repairs the cut."""
+    """Which filters go, as :func:`coppice.pruning.planning.decide.plan` takes it; and what repairs the cut."""
 
     criterion: str
     keep: dict[str, int] | None = None

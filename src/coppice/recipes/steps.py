@@ -7,14 +7,14 @@ from coppice.core.errors import CoppiceError
 from coppice.criteria.registry import needs_clips
 from coppice.datasets.prepare import Prepared
 from coppice.networks.classifier import Classifier
-from coppice.pruning.budget import Budget
-from coppice.pruning.compensation import compensate
-from coppice.pruning.dense import shrink_dense
+from coppice.pruning.compensation.compensate import compensate
+from coppice.pruning.evidence.training_clips import CLIPS, training_clips
 from coppice.pruning.plan import PruningPlan
-from coppice.pruning.planning import plan
-from coppice.pruning.schedule import Schedule
-from coppice.pruning.surgery import prune
-from coppice.pruning.training_clips import CLIPS, training_clips
+from coppice.pruning.planning.budget import Budget
+from coppice.pruning.planning.decide import plan
+from coppice.pruning.planning.schedule import Schedule
+from coppice.pruning.surgery.dense import shrink_dense
+from coppice.pruning.surgery.prune import prune
 from coppice.recipes.step import Finetune, Progressive, Prune, Step, prune_like
 
 

@@ -11,9 +11,9 @@ from coppice.complexity.conventions import count
 from coppice.networks.classifier import Classifier
 from coppice.networks.loading import load
 from coppice.networks.registry import build_network
-from coppice.pruning.dense import shrink_dense
-from coppice.pruning.planning import plan
-from coppice.pruning.surgery import prune
+from coppice.pruning.planning.decide import plan
+from coppice.pruning.surgery.dense import shrink_dense
+from coppice.pruning.surgery.prune import prune
 from coppice.reproduction.claim import PRINTED, RECOMPUTED, Claim, Paper
 
 PAPER = Paper(

@@ -8,8 +8,8 @@ from coppice.complexity.conventions import count
 from coppice.criteria.registry import rank
 from coppice.networks.classifier import Classifier
 from coppice.networks.loading import load
-from coppice.pruning.index_files import plan_from_indices
-from coppice.pruning.surgery import prune
+from coppice.pruning.planning.index_files import plan_from_indices
+from coppice.pruning.surgery.prune import prune
 from coppice.reproduction.claim import PRINTED, RECOMPUTED, Claim, Paper
 
 PAPER = Paper(

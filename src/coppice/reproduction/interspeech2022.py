@@ -13,8 +13,8 @@ from coppice.complexity.layer_only import mac_reduction
 from coppice.networks.classifier import Classifier
 from coppice.networks.loading import load
 from coppice.networks.registry import build_network
-from coppice.pruning.index_files import plan_from_indices
-from coppice.pruning.surgery import prune
+from coppice.pruning.planning.index_files import plan_from_indices
+from coppice.pruning.surgery.prune import prune
 from coppice.reproduction.claim import PRINTED, RECOMPUTED, Claim, Paper
 from coppice.reproduction.numpy_reference import keras_logits
 

@@ -22,13 +22,13 @@ from coppice.evaluation.evaluate import RESAMPLES, evaluate
 from coppice.evaluation.metrics import log_losses
 from coppice.networks.checkpoint import serialise
 from coppice.networks.classifier import Classifier, as_network
-from coppice.pruning.channels import trace
-from coppice.pruning.groups import Group, coupled_groups
-from coppice.pruning.planning import plan
-from coppice.pruning.rankings import rankings
-from coppice.pruning.requests import kept_count
-from coppice.pruning.surgery import prune
-from coppice.pruning.training_clips import CLIPS, training_clips
+from coppice.pruning.evidence.rankings import rankings
+from coppice.pruning.evidence.training_clips import CLIPS, training_clips
+from coppice.pruning.planning.decide import plan
+from coppice.pruning.planning.requests import kept_count
+from coppice.pruning.surgery.prune import prune
+from coppice.pruning.tracing.channels import trace
+from coppice.pruning.tracing.groups import Group, coupled_groups
 from coppice.recipes.environment import environment
 from coppice.recipes.stages import locked_run
 from coppice.reports.sensitivity_page import write_sensitivity_page

@@ -10,8 +10,8 @@ from coppice.complexity.params import count_params
 from coppice.core.errors import CoppiceError
 from coppice.networks.cp_mobile import CPMobile
 from coppice.networks.foreign.lightning import SCENES, from_lightning
-from coppice.pruning.planning import plan
-from coppice.pruning.surgery import prune
+from coppice.pruning.planning.decide import plan
+from coppice.pruning.surgery.prune import prune
 
 # What the baselines hand to Lightning, as far as it concerns features (repository CPJKU/dcase2024_task1_baseline).
 HYPER = {

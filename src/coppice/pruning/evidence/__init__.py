@@ -1,0 +1,1 @@
+"""What criteria look at: weights, and what layers hand on for clips."""

@@ -1,0 +1,1 @@
+"""Which filters go: from ratios, budgets, index lists, step by step."""

@@ -1,0 +1,1 @@
+"""Which filter each channel depends on: found by running a network once, then pure data."""
