@@ -14,6 +14,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from threadpoolctl import threadpool_limits
 
 from coppice.criteria.evidence import Evidence
 from coppice.criteria.registry import rank
+from coppice.networks.dcase2021 import DCASE2021
+from coppice.pruning.evidence.rankings import rankings
 from criteria_page import write_page
 from published_similarity import published
 
@@ -43,6 +46,16 @@ PASSIVE = (
     "betweenness",
     "random",
 )
+ACTIVE = (
+    "apoz",
+    "mean_activation",
+    "taylor",
+    "feature_map_rank",
+    "nuclear_norm",
+    "feature_map_similarity",
+    "reconstruction",
+)
+CLIPS = (64, 1, 40, 500)
 SIZES = (128, 512, 2048)
 GROWING = ("cosine_similarity", "nystrom", "weighted_degree", "operator_norm", "l1", "geometric_median", "betweenness")
 FILTERS = [2**power for power in range(6, 15)]
@@ -120,6 +133,21 @@ def criterion_by_criterion() -> list[dict]:
                 row[str(filters)] = median_ms(lambda w=weight, e=evidence, n=name: rank(w, n, evidence=e))
         rows.append(row)
         print(json.dumps(row), flush=True)
+    return rows
+
+
+def active() -> list[dict]:
+    """Time the criteria that look at clips, with all that they look at, on the DCASE 2021 network."""
+    network, clips = DCASE2021().eval(), weights(*CLIPS)
+    targets = torch.arange(len(clips)) % 10
+    with torch.inference_mode():
+        forward_ms = median_ms(lambda: [network(clip[None]) for clip in clips])
+    said = {"clips": CLIPS[0], "bands": CLIPS[2], "frames": CLIPS[3], "forward_ms": forward_ms}
+    rows = []
+    for name in ACTIVE:
+        run = partial(rankings, network, name, example=clips[:1], clips=clips, targets=targets)
+        rows.append({"criterion": name, "ms": median_ms(run), **said})
+        print(json.dumps(rows[-1]), flush=True)
     return rows
 
 
@@ -208,6 +236,7 @@ def main() -> None:
             "load": os.getloadavg()[0],
             "beside": beside_the_published_way(),
             "criteria": criterion_by_criterion(),
+            "active": active(),
             "growth": growth(),
             "depth": depth(),
             "cnn14": whole_network(),

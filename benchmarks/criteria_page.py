@@ -1,46 +1,23 @@
 """What bench_criteria.py has measured, as a section of docs/benchmarks.md and its figure."""
 
-import platform
 from pathlib import Path
 from typing import Any
 
 import altair as alt
-import torch
 import vl_convert
 
 from coppice.core.files import make_folder, write_text
-from coppice.recipes.environment import processor
 from coppice.reports.figures import VEGALITE_VERSION
 from coppice.reports.style import LIGHT, vega_config
+from page import machine, ms, table, write_section
 
-BEGIN, END = "<!-- criteria: written by benchmarks/bench_criteria.py -->", "<!-- end of criteria -->"
-HEAD = "# Benchmarks\n\nWritten by the scripts in `benchmarks/`; nobody types a number here.\n\n"
 FIGURE = "criteria-growth.svg"
 
 
 def write_page(folder: Path, measured: dict[str, Any]) -> None:
     """Write the figure, and the section into benchmarks.md; what others have written there stays."""
     draw(make_folder(folder / "images") / FIGURE, measured)
-    page = folder / "benchmarks.md"
-    text = page.read_text(encoding="utf-8") if page.is_file() else HEAD
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    write_text(page, f"{before}{BEGIN}\n{section(measured)}{END}{after or chr(10)}")
-
-
-def ms(value: float | None) -> str:
-    """Write milliseconds with three digits that count, or seconds."""
-    if value is None:
-        return "–"
-    if value >= 9_995:
-        return f"{value / 1000:,.0f} s" if value >= 99_950 else f"{value / 1000:.1f} s"
-    return f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Write a Markdown table; all columns but the first to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines) + "\n"
+    write_section(folder, "criteria", section(measured))
 
 
 def section(measured: dict[str, Any]) -> str:
@@ -48,12 +25,13 @@ def section(measured: dict[str, Any]) -> str:
     return "\n".join(
         (
             "## Ranking filters\n",
-            f"{processor()}, {measured['cores']} cores, Python {platform.python_version()}, torch {torch.__version__}. "
+            f"{machine()}. "
             "Random weights in float32, as a network stores them; everything is computed in float64. "
             "Processor time of one thread in ms, medians, unless said otherwise.\n",
             beside_text(measured["beside"], measured["cores"], measured["load"]),
             nystrom_text(measured["beside"]),
             criteria_text(measured["criteria"]),
+            active_text(measured["active"]),
             growth_text(measured),
             memory_text(measured["memory"]),
         )
@@ -137,6 +115,18 @@ def criteria_text(rows: list[dict[str, Any]]) -> str:
         "Layers of 3×3 kernels with as many channels as filters.\n\n"
         + table(["criterion", *(f"{size} filters" for size in sizes)], lines)
         + "`betweenness` takes time with the third power of the number of filters: it is not timed beyond 512.\n"
+    )
+
+
+def active_text(rows: list[dict[str, Any]]) -> str:
+    """One row per criterion that looks at clips."""
+    lines = [[f"`{row['criterion']}`", ms(row["ms"])] for row in rows]
+    first = rows[0]
+    return (
+        "### Criteria that look at clips\n\n"
+        f"All three convolutions of the DCASE 2021 network, {first['clips']} clips of {first['bands']}×"
+        f"{first['frames']}: what the layers hand on is gathered and every filter ranked. One thread. A forward pass "
+        f"over the clips takes {ms(first['forward_ms'])}.\n\n" + table(["criterion", "ms"], lines)
     )
 
 

@@ -20,7 +20,7 @@ from coppice.cli.options import (
     TestFold,
 )
 from coppice.cli.output import JsonFlag, OutFile, print_json, print_line, print_table
-from coppice.cli.values import numbers, pairs
+from coppice.cli.values import number_or_numbers, numbers, pairs
 from coppice.core.units import change_text
 
 
@@ -73,7 +73,9 @@ def plan(
     model: OptionalModel = None,
     criterion: Criterion = "cosine_similarity",
     keep: Annotated[list[str] | None, typer.Option(help="Filters to keep: conv2=11. Repeatable.")] = None,
-    ratio: Annotated[list[str] | None, typer.Option(help="Share to remove: conv2=0.5. Repeatable.")] = None,
+    ratio: Annotated[
+        list[str] | None, typer.Option(help="Share to remove: 0.5 (of every layer), or conv2=0.5. Repeatable.")
+    ] = None,
     global_ratio: Annotated[
         float | None, typer.Option(help="Share to remove of all filters, the least important of all layers.")
     ] = None,
@@ -112,7 +114,7 @@ def plan(
     from coppice.pruning.planning.decide import plan as make_plan
 
     counts: Any = numbers(keep, "--keep", "conv2=11") or None
-    ratios = numbers(ratio, "--ratio", "conv2=0.5") or None
+    ratios = number_or_numbers(ratio, "--ratio", "0.5 or conv2=0.5")
     if index:
         from coppice.pruning.planning.index_files import plan_from_indices
 

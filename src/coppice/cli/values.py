@@ -39,3 +39,19 @@ def numbers(given: Sequence[str] | None, option: str, example: str) -> dict[str,
                 f"{option} {name}={value}: {value!r} is not a number; write for example {option} {example}."
             ) from None
     return found
+
+
+def number_or_numbers(given: Sequence[str] | None, option: str, example: str) -> float | dict[str, float] | None:
+    """Read one number for everything, or ``NAME=NUMBER`` texts; None where nothing is given.
+
+    Examples
+    --------
+    >>> number_or_numbers(["0.5"], "--ratio", "conv2=0.5"), number_or_numbers(["conv2=0.5"], "--ratio", "conv2=0.5")
+    (0.5, {'conv2': 0.5})
+    """
+    if given and len(given) == 1 and "=" not in given[0]:
+        try:
+            return float(given[0])
+        except ValueError:
+            pass
+    return numbers(given, option, example) or None
