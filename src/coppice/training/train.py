@@ -105,6 +105,18 @@ def finetune(
     CoppiceError
         If data and classifier do not go together, or training diverges.
     """
+    classifier = at_home_in(data, classifier)
+    return _fit(classifier, data, settings or TrainingSettings(), fraction=fraction, folder=folder, what="finetune")
+
+
+def at_home_in(data: Prepared, classifier: Classifier) -> Classifier:
+    """Return a classifier that hears as the data was prepared; what an imported one does not know it takes from there.
+
+    Raises
+    ------
+    CoppiceError
+        If front end, labels or scores do not go together with the data.
+    """
     if classifier.front_end is None and tuple(classifier.input_shape[1:]) == (1, *data.front_end.shape):
         classifier = replace(classifier, front_end=data.front_end)
     if data.front_end != classifier.front_end:
@@ -122,7 +134,7 @@ def finetune(
     if classifier.band_mean is None:
         mean, std = _measured_bands(data)
         classifier = replace(classifier, band_mean=mean, band_std=std)
-    return _fit(classifier, data, settings or TrainingSettings(), fraction=fraction, folder=folder, what="finetune")
+    return classifier
 
 
 def _measured_bands(data: Prepared) -> tuple[Float[Tensor, " mels"], Float[Tensor, " mels"]]:
