@@ -24,6 +24,7 @@ _HOMES = {
     "CoppiceError": "coppice.core.errors",
     "Evidence": "coppice.criteria.evidence",
     "FrontEnd": "coppice.audio.front_end",
+    "Listener": "coppice.listening.listener",
     "PruningPlan": "coppice.pruning.plan",
     "Recipe": "coppice.recipes.recipe",
     "Schedule": "coppice.pruning.planning.schedule",
@@ -43,6 +44,7 @@ _HOMES = {
     "front_end": "coppice.audio.front_end",
     "front_end_macs": "coppice.complexity.front_end_macs",
     "load": "coppice.networks.loading",
+    "load_onnx": "coppice.export.onnx_classifier",
     "load_recipe": "coppice.recipes.recipe",
     "log_mel": "coppice.audio.log_mel",
     "mac_reduction": "coppice.complexity.layer_only",
@@ -54,7 +56,8 @@ _HOMES = {
     "prepare": "coppice.datasets.prepare",
     "profile": "coppice.complexity.profile",
     "prune": "coppice.pruning.surgery.prune",
-    "quantize": "coppice.quantization.float16",
+    "quantize": "coppice.quantization.rounding",
+    "quantize_int8": "coppice.quantization.int8",
     "rank": "coppice.criteria.registry",
     "rankings": "coppice.pruning.evidence.rankings",
     "read_onnx": "coppice.export.onnx_file",
@@ -97,7 +100,9 @@ if TYPE_CHECKING:
     from coppice.evaluation.evaluate import evaluate
     from coppice.export.latency import runtime_latency
     from coppice.export.onnx import export_onnx
+    from coppice.export.onnx_classifier import load_onnx
     from coppice.export.onnx_file import read_onnx
+    from coppice.listening.listener import Listener
     from coppice.networks.checkpoint import save
     from coppice.networks.classifier import Classifier
     from coppice.networks.loading import load
@@ -114,7 +119,8 @@ if TYPE_CHECKING:
     from coppice.pruning.surgery.masking import mask
     from coppice.pruning.surgery.optimizer import rebind_
     from coppice.pruning.surgery.prune import prune
-    from coppice.quantization.float16 import quantize
+    from coppice.quantization.int8 import quantize_int8
+    from coppice.quantization.rounding import quantize
     from coppice.recipes.recipe import Recipe, load_recipe
     from coppice.reproduction.reproduce import reproduce
     from coppice.studies.run import run

@@ -4,7 +4,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coppice.audio.decode import decode, probe
+from coppice.audio.decode import decode, decode_blocks, probe
 from coppice.core.errors import CoppiceError
 
 RATE = 44100
@@ -222,3 +222,23 @@ def test_any_bytes_give_a_waveform_or_one_sentence(tmp_path_factory, data, place
         assert np.isfinite(decode(file, sample_rate=8000)).all()
     except CoppiceError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+def test_blocks_are_the_whole_file_channel_by_channel(tmp_path, noise, suffix):
+    file = tmp_path / f"a.{suffix}"
+    soundfile.write(file, np.stack([noise] * 2, axis=1).repeat(14, axis=0), RATE)
+    blocks = list(decode_blocks(file))
+    assert len(blocks) == 2  # of at most 2 ** 20 values each
+    expected, _ = soundfile.read(file, dtype="float32")
+    assert np.array_equal(np.concatenate(blocks), expected)
+
+
+def test_blocks_tell_at_their_end_that_a_file_was_cut_short(tmp_path, noise):
+    file = tmp_path / "a.flac"
+    soundfile.write(file, noise.repeat(50), RATE)
+    file.write_bytes(file.read_bytes()[: 3 * file.stat().st_size // 4])
+    came = []
+    with pytest.raises(CoppiceError, match=r"a\.flac is cut short"):
+        came.extend(decode_blocks(file))
+    assert came

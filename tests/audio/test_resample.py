@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coppice.audio.resample import resample
+from coppice.audio.resample import ResampleStream, resample
 from coppice.core.errors import CoppiceError
 
 
@@ -64,3 +64,36 @@ def test_an_equal_rate_leaves_the_waveform_as_it_is(resampler):
 def test_an_unknown_resampler_is_refused():
     with pytest.raises(CoppiceError, match="Did you mean 'soxr_hq'"):
         resample(noise(10), from_hz=8000, to_hz=16000, resampler="soxr")
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    from_hz=st.sampled_from([8000, 11025, 44100, 44101, 96000]),
+    to_hz=st.sampled_from([8000, 32000, 44100]),
+    resampler=st.sampled_from(["soxr_hq", "sinc_hann"]),
+    given=st.integers(0, 3000),
+    cuts=st.lists(st.integers(0, 3000), max_size=5),
+)
+def test_pieces_are_resampled_as_the_whole_is(from_hz, to_hz, resampler, given, cuts):
+    wave = noise(given)
+    stream = ResampleStream(from_hz=from_hz, to_hz=to_hz, resampler=resampler)
+    pieces = [stream.push(piece) for piece in np.split(wave, sorted(min(cut, given) for cut in cuts))]
+    whole = resample(wave, from_hz=from_hz, to_hz=to_hz, resampler=resampler)
+    ours = np.concatenate((*pieces, stream.finish()))
+    assert ours.dtype == np.float32
+    assert np.array_equal(ours, whole)
+
+
+@pytest.mark.parametrize("resampler", ["soxr_hq", "sinc_hann"])
+def test_a_stream_lags_little_and_holds_little(resampler):
+    stream = ResampleStream(from_hz=48000, to_hz=44100, resampler=resampler)
+    came = 0
+    for block in range(1, 101):
+        came += len(stream.push(noise(4800)))
+        assert 0 <= block * 4410 - came <= 0.05 * 44100
+    assert stream._sinc is None or len(stream._sinc._held) < 100
+
+
+def test_a_stream_refuses_an_unknown_resampler():
+    with pytest.raises(CoppiceError, match="resampler 'linear' is unknown"):
+        ResampleStream(from_hz=1, to_hz=2, resampler="linear")

@@ -32,6 +32,16 @@ def test_one_ratio_can_be_of_all_filters(coppice, trained, tmp_path):
     assert sum(len(layer["keep"]) for layer in layers) == sum(layer["filters"] for layer in layers) / 2
 
 
+def test_a_latency_is_measured_in_the_runtime_that_is_named(coppice, trained, tmp_path):
+    plan = tmp_path / "plan.json"
+    argv = ["--budget", "latency_ms=10s", "--runtime", "onnxruntime"]
+    answer = coppice("plan", trained, "-c", "l1", *argv, "--out", plan)
+    assert answer.code == 0 and "both measured" in " ".join(answer.out.split())
+    made = PruningPlan.load(plan)
+    assert made.decided_by.startswith("budget latency_ms 10s in onnxruntime; ")
+    assert any(", onnxruntime " in remark for remark in made.remarks)
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
@@ -44,6 +54,10 @@ def test_one_ratio_can_be_of_all_filters(coppice, trained, tmp_path):
         (["--global-ratio", 0.5, "--ratio", "conv2=0.5"], "leave out --ratio"),
         (["--budget", "macs=50%", "--index", "conv2=x.npy"], "leave out --keep"),
         (["--ratio", "conv2=0.5", "--round-to", 0], "round_to is 0"),
+        (["--budget", "latency_ms=60%", "--runtime", "onnx"], "no runtime 'onnx'. Known: 'torch', 'onnxruntime'"),
+        (["--budget", "latency_ms=0.001 ms", "--runtime", "onnxruntime"], "latency_ms cannot go below 0.0"),
+        (["--budget", "macs=60%", "--runtime", "openvino"], "no latency is bounded"),
+        (["--ratio", "conv2=0.5", "--runtime", "openvino"], "give --budget latency_ms=60% as well"),
     ],
 )
 def test_a_budget_that_makes_no_sense_is_one_sentence(coppice, trained, tmp_path, argv, said):

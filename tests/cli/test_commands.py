@@ -3,9 +3,7 @@ import math
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
 from coppice.networks.checkpoint import load
 
@@ -257,32 +255,3 @@ def test_run_refuses_a_place_that_is_not_its_own(coppice, sounds, tmp_path, monk
         "own",
         "own/recipe.yaml",
     ]
-
-
-@pytest.mark.parametrize(("suffix", "subtype"), [(".wav", "PCM_24"), (".flac", None), (".ogg", None), (".mp3", None)])
-def test_classify_hears_stereo_at_48_khz(coppice, trained, sounds, tmp_path, suffix, subtype):
-    wave, rate = soundfile.read(sounds / "rain" / "0.wav")
-    time = np.arange(round(1.3 * 48000)) / 48000
-    stereo = np.stack([np.interp(time % 0.5, np.arange(len(wave)) / rate, wave)] * 2, axis=1)
-    path = tmp_path / f"klang [x] ü{suffix}"
-    soundfile.write(path, stereo, 48000, subtype=subtype)
-    answer = coppice("classify", path, sounds / "dog" / "1.wav", "--model", trained, "--json")
-    heard, _ = json.loads(answer.out)
-    assert heard["windows"] == 3
-    assert set(heard["posteriors"]) == {"dog", "rain", "saw"}
-    answer = coppice("classify", path, "--model", trained)
-    assert answer.code == 0
-    assert "[x]" in answer.out.replace("\n", "")
-
-
-def test_classify_refuses_what_it_cannot_hear(coppice, trained, sounds, tmp_path):
-    soundfile.write(tmp_path / "silent.wav", np.zeros(9000), 44100)
-    (tmp_path / "words.wav").write_text("these are words")
-    for name, sentence in [
-        ("missing.wav", "missing.wav: no such file or folder."),
-        ("silent.wav", "silent.wav is silent: every sample is 0."),
-        ("words.wav", "words.wav is not a sound file that can be read"),
-        (".", "it is a folder; give a file."),
-    ]:
-        answer = coppice("classify", sounds / "dog" / "0.wav", tmp_path / name, "--model", trained)
-        assert sentence in answer.sentence

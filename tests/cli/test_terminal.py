@@ -24,6 +24,7 @@ ALL = [
     ["evaluate"],
     ["profile"],
     ["classify"],
+    ["listen"],
     ["data", "info"],
     ["data", "get"],
 ]

@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -77,7 +78,8 @@ def test_a_short_file_is_filled_up_as_the_front_end_says(classifier, wav, pad):
     filled[:1500] = sound
     if pad == "repeat":
         filled = np.tile(sound, 3)[:SAMPLES]
-    assert (heard.windows, heard.padded) == (1, True)
+    assert (heard.windows, heard.padded, heard.seconds) == (1, True, 1500 / RATE)
+    assert heard.remarks[0].startswith("0.19 s long, shorter than a clip of 0.5 s: filled up ")
     assert list(heard.posteriors.values()) == pytest.approx(mean_posteriors(classifier, [filled]), rel=1e-9)
 
 
@@ -87,7 +89,9 @@ def test_channels_are_averaged_and_other_rates_resampled(classifier, wav):
         mean_posteriors(classifier, [sound]), rel=1e-5
     )
     file, _ = wav(2 * SAMPLES, rate=2 * RATE)
-    assert (classify(classifier, file).windows, classify(classifier, file).padded) == (1, False)
+    heard = classify(classifier, file)
+    assert (heard.windows, heard.padded, heard.seconds) == (1, False, SECONDS)
+    assert heard.remarks == (f"resampled from {2 * RATE} Hz to {RATE} Hz",)
 
 
 def test_the_classifier_is_left_as_it_is(classifier, wav):
@@ -106,11 +110,81 @@ def test_a_network_whose_output_is_no_number_is_refused(classifier, wav):
         classify(classifier, file)
 
 
-@pytest.mark.parametrize("content, words", [(np.zeros(900), "silent"), (np.full(900, np.nan), "NaN")])
-def test_a_file_without_sound_is_refused(classifier, tmp_path, content, words):
+@pytest.mark.parametrize(
+    "content, remarks",
+    [
+        (np.zeros(SAMPLES), ["silent: every sample is 0, so its class means nothing"]),
+        (np.full(SAMPLES, np.nan), ["4,000 samples are NaN or infinite (100.00 %) and taken as 0", "silent: "]),
+        (
+            np.tile([0.2, -0.1, np.inf, 0.3], SAMPLES // 4),
+            ["1,000 samples are NaN or infinite (25.00 %) and taken as 0"],
+        ),
+        (np.sin(np.arange(SAMPLES) / 9).clip(-0.5, 0.5) * 2, ["clipped: 66."]),
+        (np.sin(np.arange(SAMPLES)) * 30000, ["far too loud: its largest sample is 3e+04, where 1 is full scale"]),
+    ],
+)
+def test_a_sound_with_flaws_is_heard_and_the_flaws_are_said(classifier, tmp_path, content, remarks):
     soundfile.write(tmp_path / "bad.wav", content, RATE, subtype="FLOAT")
-    with pytest.raises(CoppiceError, match=words):
+    heard = classify(classifier, tmp_path / "bad.wav")
+    assert sum(heard.posteriors.values()) == pytest.approx(1, rel=1e-12)
+    assert len(heard.remarks) == len(remarks)
+    assert all(said.startswith(remark) for said, remark in zip(heard.remarks, remarks, strict=True))
+    expected = mean_posteriors(classifier, [np.where(np.isfinite(content), content, 0).astype(np.float32)])
+    assert list(heard.posteriors.values()) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_sound_so_loud_that_numbers_end_is_refused_with_the_reason(classifier, tmp_path):
+    soundfile.write(tmp_path / "bad.wav", np.full(SAMPLES, 1e30), RATE, subtype="FLOAT")
+    with pytest.raises(
+        CoppiceError, match=r"bad\.wav is not a number; the largest sample is 1e\+30, where"
+    ):
         classify(classifier, tmp_path / "bad.wav")
+
+
+def test_a_hop_gives_windows_that_overlap_and_each_can_be_kept(classifier, wav):
+    file, sound = wav(2 * SAMPLES + 700)
+    heard = classify(classifier, file, hop_s=0.2, per_window=True)
+    starts = [0, 1600, 3200, 2 * SAMPLES + 700 - SAMPLES]
+    assert heard.windows == len(heard.per_window) == 4
+    assert [(window.start_s, window.end_s) for window in heard.per_window] == [
+        (start / RATE, (start + SAMPLES) / RATE) for start in starts
+    ]
+    for window, start in zip(heard.per_window, starts, strict=True):
+        expected = mean_posteriors(classifier, [sound[start : start + SAMPLES]])
+        assert list(window.posteriors.values()) == pytest.approx(expected, rel=1e-5)
+        assert window.label == max(window.posteriors, key=window.posteriors.get)
+    means = np.mean([list(window.posteriors.values()) for window in heard.per_window], axis=0)
+    assert list(heard.posteriors.values()) == pytest.approx(means.tolist(), rel=1e-12)
+    assert classify(classifier, file, hop_s=0.2).per_window == ()
+    with pytest.raises(CoppiceError, match=r"the hop is 0\.6 s; give more than 0 and at most 0\.5"):
+        classify(classifier, file, hop_s=0.6)
+
+
+def test_an_hour_is_heard_in_little_memory(wav, classifier, tmp_path):
+    file, rate, hour = tmp_path / "hour.wav", 4000, 3600
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, 60 * rate).astype(np.float32)
+    with soundfile.SoundFile(file, "w", rate, 1, "PCM_16") as handle:
+        for _ in range(hour // 60):
+            handle.write(sound)
+    loudness, progress = [], []
+
+    class Ear:
+        labels = classifier.labels
+        known_front_end = classifier.known_front_end
+
+        def posteriors_of_waveforms(self, waveforms, *, batch_size=64):
+            loudness.extend(waveforms.std(dim=1).tolist())
+            return torch.full((len(waveforms), 3), 1 / 3, dtype=torch.float64)
+
+    tracemalloc.start()
+    heard = classify(Ear(), file, progress=progress.append)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (heard.seconds, heard.windows, sum(progress)) == (hour, 2 * hour, pytest.approx(hour))
+    assert len(loudness) == 2 * hour
+    assert min(loudness) > 0.2
+    assert len(progress) > 10
+    assert peak < 40e6  # the waveform itself takes 115 MB
 
 
 def test_a_missing_file_is_refused_by_name(classifier, tmp_path):

@@ -16,7 +16,7 @@ from coppice.networks.checkpoint import load, save, serialise
 from coppice.networks.classifier import Classifier
 from coppice.pruning.plan import LayerPlan, PruningPlan
 from coppice.pruning.surgery.prune import prune
-from coppice.quantization.float16 import quantize
+from coppice.quantization.rounding import quantize
 
 
 class Separable(nn.Module):

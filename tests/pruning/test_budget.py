@@ -6,6 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.pruning.architectures import architectures, build
 
+from coppice.complexity.latency_table import LatencyTable, TorchRuntime
 from coppice.complexity.profile import profile
 from coppice.core.errors import CoppiceError
 from coppice.networks.cp_mobile import CPMobile
@@ -62,12 +63,32 @@ def test_a_bound_is_a_number_a_text_with_a_unit_or_a_share(bound, limits):
         ({"bytes": "128 KB"}, "write kB or KiB"),
         ({"latency_ms": "3 min"}, "2.5 ms"),
         ({"macs": "50%", "stored_as": "int4"}, "stored_as is 'int4'"),
+        ({"latency_ms": "50%", "runtime": "onnxrutime"}, "no runtime 'onnxrutime'. Did you mean 'onnxruntime'"),
+        ({"macs": "50%", "runtime": "openvino"}, "the budget's runtime is 'openvino' but no latency is bounded"),
     ],
 )
 def test_a_bound_that_cannot_be_read_is_refused(bound, said):
     with pytest.raises(CoppiceError) as refused:
         Budget(**bound)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        Budget(macs="50%", bytes="9 kB", stored_as="float16"),
+        Budget(latency_ms=2.5),
+        Budget(params=9, latency_ms="50%", runtime="openvino"),
+    ],
+)
+def test_a_budget_comes_back_from_names_and_values(budget):
+    assert Budget.from_mapping(budget.to_mapping()) == budget
+
+
+def test_times_in_one_runtime_are_not_for_a_budget_in_another(plain, image):
+    budget = Budget(latency_ms="50%", runtime="torch")
+    with pytest.raises(CoppiceError, match=r"runtime is 'torch', and latencies are times in .*; give one of the two"):
+        plan(plain, "l1", budget=budget, example=image, latencies=LatencyTable(TorchRuntime()))
 
 
 def test_several_bounds_hold_at_once_and_no_filter_more_goes(plain, image):

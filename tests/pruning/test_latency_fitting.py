@@ -130,6 +130,9 @@ def test_a_machine_that_is_not_steady_is_said(network, example):
     for runtime, unsteady in ((Lanes(), False), (Tired(), True)):
         made = plan(network, "l1", budget=Budget(latency_ms="60%"), example=example, latencies=LatencyTable(runtime))
         assert any("other programs were running" in remark for remark in made.remarks) == unsteady
+        (said,) = [remark for remark in made.remarks if remark.startswith("latency_ms: ")]
+        before, after, _, limit = map(float, re.findall(r"[\d.]+(?= before| after| predicted| \()", said))
+        assert after <= limit == pytest.approx(0.6 * before, rel=0.01)
 
 
 def test_latency_and_counts_hold_together(network, example):

@@ -134,11 +134,12 @@ def test_a_budget_comes_down_step_by_step_to_a_share_of_what_there_was_at_first(
 
 
 def test_a_budget_that_holds_already_stays_as_it_is():
-    targets = Schedule(budget=Budget(macs="50%", bytes="1 MB", latency_ms=5.0), steps=2).targets(
+    targets = Schedule(budget=Budget(macs="50%", bytes="1 MB", latency_ms=5.0, runtime="openvino"), steps=2).targets(
         chain(8), example=EXAMPLE
     )
     assert [target["budget"].bytes for target in targets] == [1_000_000, 1_000_000]
     assert [target["budget"].latency_ms for target in targets] == [None, 5.0]
+    assert [target["budget"].runtime for target in targets] == [None, "openvino"]
 
 
 def test_the_network_is_not_touched():

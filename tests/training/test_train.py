@@ -9,7 +9,7 @@ from coppice.core.errors import CoppiceError
 from coppice.evaluation.evaluate import evaluate
 from coppice.pruning.plan import LayerPlan, PruningPlan
 from coppice.pruning.surgery.prune import prune
-from coppice.quantization.float16 import quantize
+from coppice.quantization.rounding import quantize
 from coppice.training.train import finetune, train
 
 TINY = {"widths": [3, 3, 4], "dense": 6}

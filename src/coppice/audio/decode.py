@@ -146,6 +146,37 @@ def decode(
     return resample(waveform, from_hz=info.sample_rate, to_hz=sample_rate, resampler=resampler)
 
 
+def decode_blocks(path: str | Path) -> Iterator[Float32[np.ndarray, "frames channels"]]:
+    """Decode a whole sound file piece by piece, however long it is, in memory that does not grow with its length.
+
+    Parameters
+    ----------
+    path : str or Path
+        WAV, FLAC, OGG or MP3.
+
+    Yields
+    ------
+    ndarray of float32, shape (frames, channels)
+        At the rate of the file, full scale [-1, 1], as the file has them: they may be silent or no numbers.
+
+    Raises
+    ------
+    CoppiceError
+        If :func:`probe` refuses the file, or, at its end, if fewer samples came out than the header promises.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "tone.wav"
+    >>> soundfile.write(file, np.full((8000, 2), 0.25), 16000)
+    >>> [block.shape for block in decode_blocks(file)]
+    [(8000, 2)]
+    """
+    path = Path(path)
+    with _opened(path) as sound:
+        yield from _blocks(sound, path, start=0, frames=_info(sound, path).frames)
+
+
 def _stretch_text(start_s: float, duration_s: float | None) -> str:
     if duration_s is None:
         return "" if start_s == 0 else f" from {start_s:g} s on"
@@ -196,7 +227,16 @@ def _read(sound: soundfile.SoundFile, path: Path, *, start: int, frames: int) ->
             f"{path} claims {frames / sound.samplerate / 3600:.1f} hours in {sound.channels} channels, "
             f"too much for one clip; name stretches by start_s and duration_s, or split the file."
         )
-    blocks: list[np.ndarray] = []
+    mono = [
+        block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
+        for block in _blocks(sound, path, start=start, frames=frames)
+    ]
+    return mono[0] if len(mono) == 1 else np.concatenate(mono)
+
+
+def _blocks(
+    sound: soundfile.SoundFile, path: Path, *, start: int, frames: int
+) -> Iterator[Float32[np.ndarray, "frames channels"]]:
     remaining = frames
     with _plain_damage(path):
         sound.seek(start)
@@ -204,14 +244,13 @@ def _read(sound: soundfile.SoundFile, path: Path, *, start: int, frames: int) ->
             block = sound.read(min(remaining, max(1, _BLOCK_VALUES // sound.channels)), dtype="float32", always_2d=True)
             if not len(block):
                 break
-            blocks.append(block[:, 0] if block.shape[1] == 1 else block.mean(axis=1))
             remaining -= len(block)
+            yield block
     if remaining:
         raise CoppiceError(
             f"{path} is cut short: its header promises {frames} samples, "
             f"{frames - remaining} can be decoded; copy or record it again."
         )
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def _check_last_frame(sound: soundfile.SoundFile, path: Path, info: AudioInfo) -> None:

@@ -1,20 +1,13 @@
 """Resampling: soxr for ourselves, and the windowed sinc that one published front end was trained with."""
 
-import math
-from functools import lru_cache
-
 import numpy as np
 import soxr
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float32
 
+from coppice.audio.sinc import SincStream
 from coppice.core.errors import CoppiceError, did_you_mean
 
 RESAMPLERS = ("soxr_hq", "sinc_hann")
-
-# The windowed sinc: zero crossings on either side, and the cut-off as a share of the lower rate's half.
-ZERO_CROSSINGS = 6
-ROLLOFF = 0.99
-_BLOCK_VALUES = 1 << 20
 
 
 def resample(
@@ -51,37 +44,64 @@ def resample(
     >>> resample(np.ones(441, dtype=np.float32), from_hz=44100, to_hz=32000, resampler="sinc_hann").shape
     (320,)
     """
-    if resampler not in RESAMPLERS:
-        raise CoppiceError(f"resampler {resampler!r} is unknown. {did_you_mean(resampler, RESAMPLERS)}")
+    _check(resampler)
     if from_hz == to_hz:
         return waveform
     if resampler == "soxr_hq":
         return soxr.resample(waveform, from_hz, to_hz, quality="HQ")
-    common = math.gcd(from_hz, to_hz)
-    step, phases = from_hz // common, to_hz // common
-    starts, filters = _sinc_filters(step, phases)
-    taps = filters.shape[1]
-    reach = (taps - 2) // 2
-    padded = np.pad(waveform.astype(np.float64), (reach, taps + step))
-    stretches = np.lib.stride_tricks.sliding_window_view(padded, taps)
-    samples = -(-len(waveform) * phases // step)
-    resampled = np.empty(samples, dtype=np.float32)
-    block = max(1, _BLOCK_VALUES // taps)
-    for first in range(0, samples, block):
-        cycle, phase = np.divmod(np.arange(first, min(first + block, samples)), phases)
-        # Each output sample: the stretch of the input around it, times the filter of its place between two samples.
-        resampled[first : first + block] = np.einsum(
-            "nt,nt->n", stretches[cycle * step + starts[phase]], filters[phase]
-        )
-    return resampled
+    stream = SincStream(from_hz, to_hz)
+    return np.concatenate((stream.push(waveform), stream.finish()))
 
 
-@lru_cache(maxsize=2)
-def _sinc_filters(step: int, phases: int) -> tuple[Int64[np.ndarray, "phases"], Float64[np.ndarray, "phases taps"]]:
-    """Return, for each output sample of one cycle, where its stretch of the input begins, and its filter."""
-    cutoff = min(1.0, phases / step) * ROLLOFF  # in half the input rate
-    reach = math.ceil(ZERO_CROSSINGS / cutoff)
-    starts, between = np.divmod(np.arange(phases) * step, phases)
-    t = (np.arange(-reach, reach + 2) - between[:, None] / phases) * cutoff
-    t = t.clip(-ZERO_CROSSINGS, ZERO_CROSSINGS)
-    return starts, cutoff * np.sinc(t) * np.cos(t * np.pi / (2 * ZERO_CROSSINGS)) ** 2
+class ResampleStream:
+    """Brings a waveform that arrives in pieces to another sample rate: as :func:`resample` does the whole of it.
+
+    The resamplers look ahead, so that what comes out lags behind what went in by some milliseconds.
+
+    Parameters
+    ----------
+    from_hz, to_hz : int
+        Rates in Hz.
+    resampler : {"soxr_hq", "sinc_hann"}
+        See :func:`resample`.
+
+    Raises
+    ------
+    CoppiceError
+        If the resampler is unknown.
+
+    Examples
+    --------
+    >>> stream = ResampleStream(from_hz=48000, to_hz=44100)
+    >>> pieces = [stream.push(np.ones(480, dtype=np.float32)) for _ in range(100)]
+    >>> len(np.concatenate((*pieces, stream.finish())))
+    44100
+    """
+
+    def __init__(self, *, from_hz: int, to_hz: int, resampler: str = "soxr_hq") -> None:
+        _check(resampler)
+        self._soxr = self._sinc = None
+        if from_hz == to_hz:
+            return
+        if resampler == "soxr_hq":
+            self._soxr = soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32", quality="HQ")
+        else:
+            self._sinc = SincStream(from_hz, to_hz)
+
+    def push(self, waveform: Float32[np.ndarray, "given"]) -> Float32[np.ndarray, "samples"]:
+        """Take the next piece; return the samples that can be told by now, shape (samples,), perhaps none."""
+        if self._soxr is not None:
+            return self._soxr.resample_chunk(waveform)
+        return waveform if self._sinc is None else self._sinc.push(waveform)
+
+    def finish(self) -> Float32[np.ndarray, "samples"]:
+        """Return the last samples; nothing can be pushed afterwards."""
+        nothing = np.empty(0, dtype=np.float32)
+        if self._soxr is not None:
+            return self._soxr.resample_chunk(nothing, last=True)
+        return nothing if self._sinc is None else self._sinc.finish()
+
+
+def _check(resampler: str) -> None:
+    if resampler not in RESAMPLERS:
+        raise CoppiceError(f"resampler {resampler!r} is unknown. {did_you_mean(resampler, RESAMPLERS)}")

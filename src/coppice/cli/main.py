@@ -6,7 +6,20 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from coppice import __version__
-from coppice.cli import challenge, data, energy, export, networks, pruning, published, runs, sensitivity
+from coppice.cli import (
+    challenge,
+    classify,
+    data,
+    energy,
+    export,
+    listen,
+    networks,
+    pruning,
+    published,
+    quantization,
+    runs,
+    sensitivity,
+)
 from coppice.core.errors import CoppiceError
 
 _INTERRUPTED = 130
@@ -41,6 +54,9 @@ runs.add_commands(app)
 networks.add_commands(app)
 pruning.add_commands(app)
 sensitivity.add_commands(app)
+quantization.add_commands(app)
+classify.add_commands(app)
+listen.add_commands(app)
 export.add_commands(app)
 published.add_commands(app)
 energy.add_commands(app)

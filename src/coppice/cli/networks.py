@@ -7,6 +7,7 @@ import typer
 
 from coppice.cli.clips import clips_key, open_clips
 from coppice.cli.export import print_latency
+from coppice.cli.hearing import open_hearing
 from coppice.cli.options import BadClips, Epochs, Patience, Root, Seed, Source, TestFold
 from coppice.cli.output import (
     JsonFlag,
@@ -18,15 +19,13 @@ from coppice.cli.output import (
     print_mac_reduction,
     print_profile,
     print_scores,
-    print_table,
 )
 from coppice.core.errors import CoppiceError
-from coppice.core.units import percent_text
 
 
 def add_commands(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    for command in (train, finetune, quantize, evaluate, profile, classify):
+    for command in (train, finetune, evaluate, profile):
         app.command()(command)
 
 
@@ -116,24 +115,6 @@ def finetune(
     print_line(f"fine-tuned: {out}")
 
 
-def quantize(
-    model: ModelArgument,
-    out: OutFile,
-    to: Annotated[str, typer.Option(help="The number format: float16.")] = "float16",
-) -> None:
-    """Store a network's parameters in 16 bit.
-
-    Example: `coppice quantize checkpoint.safetensors --to float16 --out small.safetensors`
-    """
-    from coppice.core.units import bytes_text
-    from coppice.networks.checkpoint import save
-    from coppice.networks.loading import load
-    from coppice.quantization.float16 import quantize as store_as
-
-    path = save(store_as(load(model), to=to), out)
-    print_line(f"{path}: {bytes_text(path.stat().st_size)} (was {bytes_text(model.stat().st_size)})")
-
-
 def evaluate(
     model: ModelArgument,
     data: Source,
@@ -149,18 +130,25 @@ def evaluate(
 ) -> None:
     """Score a network on clips: accuracy, macro accuracy, log-loss, per class and device, with intervals.
 
-    Example: `coppice evaluate checkpoint.safetensors --data recordings/`
+    An exported ONNX file is scored by what ONNX Runtime computes.
+
+    Example: `coppice evaluate checkpoint.safetensors --data recordings/`,
+    `coppice evaluate model.int8.onnx --data recordings/`
     """
     from coppice.challenge.tables import check_format, table_of_predictions
     from coppice.evaluation.evaluate import evaluate as score
-    from coppice.evaluation.evaluate import write_predictions
-    from coppice.networks.loading import load
+    from coppice.evaluation.evaluate import evaluate_sounds, write_predictions
+    from coppice.export.posterior_graph import WAVEFORM
+    from coppice.networks.classifier import Classifier
 
     if table is not None:
         check_format(table)
-    classifier = load(model)
+    classifier = open_hearing(model)
     prepared = open_clips(data, root, classifier.known_front_end(), test_fold, bad_clips)
-    scores, rows = score(classifier, prepared.log_mel(part), prepared.clips(part))
+    if isinstance(classifier, Classifier) or classifier.takes != WAVEFORM:
+        scores, rows = score(classifier, prepared.log_mel(part), prepared.clips(part))
+    else:
+        scores, rows = evaluate_sounds(classifier, prepared.clips(part))
     if predictions is not None:
         write_predictions(rows, predictions)
     if json:
@@ -173,7 +161,13 @@ def evaluate(
 
 
 def profile(
-    model: ModelArgument,
+    models: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Checkpoints or published files; with --runtime also .onnx, .xml and .tflite, and several.",
+            show_default=False,
+        ),
+    ],
     convention: Annotated[
         str | None,
         typer.Option(
@@ -185,7 +179,7 @@ def profile(
         Path | None, typer.Option(help="The unpruned network: say how many MACs pruning saves, in both ways.")
     ] = None,
     runtime: Annotated[
-        str | None, typer.Option(help="Latency only, in these runtimes: torch,onnxruntime,openvino.")
+        str | None, typer.Option(help="Latency and memory only, in these runtimes: torch,onnxruntime,openvino,litert.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of each runtime; 1 if not given.")] = None,
     json: JsonFlag = False,
@@ -193,7 +187,7 @@ def profile(
     """Measure parameters, MACs, bytes, memory and latency, each with its convention.
 
     Example: `coppice profile checkpoint.safetensors`, `coppice profile pruned.h5 --convention all`,
-    `coppice profile pruned.safetensors --before checkpoint.safetensors --runtime torch,onnxruntime`
+    `coppice profile pruned.safetensors pruned.int8.onnx --before checkpoint.safetensors --runtime torch,onnxruntime`
     """
     if runtime is None and threads is not None:
         raise CoppiceError("--threads goes with --runtime; write for example --runtime torch,onnxruntime --threads 1.")
@@ -201,8 +195,11 @@ def profile(
         if convention is not None:
             raise CoppiceError("--convention counts and --runtime measures time; give one of them at a time.")
         names = [name.strip() for name in runtime.split(",")]
-        print_latency(model, before, names, 1 if threads is None else threads, json=json)
+        print_latency(models, before, names, 1 if threads is None else threads, json=json)
         return
+    if len(models) > 1:
+        raise CoppiceError("several models are measured beside each other with --runtime; count them one by one.")
+    (model,) = models
     from coppice.complexity.conventions import count as count_as
     from coppice.complexity.conventions import count_all
     from coppice.complexity.layer_only import LAYER_ONLY, mac_reduction
@@ -232,31 +229,3 @@ def profile(
         print_counts(cost["counts"])
     if saved:
         print_mac_reduction(cost["mac_reduction"])
-
-
-def classify(
-    files: Annotated[list[Path], typer.Argument(help="Sound files.", show_default=False)],
-    model: Annotated[
-        Path, typer.Option("--model", "-m", help="A checkpoint, or a published file.", show_default=False)
-    ],
-    json: JsonFlag = False,
-) -> None:
-    """Say which class each sound file belongs to; long files are heard in windows and averaged.
-
-    Example: `coppice classify kitchen.wav --model checkpoint.safetensors`
-    """
-    from dataclasses import asdict
-
-    from coppice.evaluation.classify import classify as hear
-    from coppice.networks.loading import load
-
-    classifier = load(model)
-    heard = [hear(classifier, file) for file in files]
-    if json:
-        print_json([asdict(one) for one in heard])
-        return
-    rows = []
-    for one in heard:
-        best = sorted(one.posteriors.items(), key=lambda item: -item[1])[:3]
-        rows.append([one.file, one.label, ", ".join(f"{k} {percent_text(v)}" for k, v in best), str(one.windows)])
-    print_table("heard", ["file", "class", "most likely", "windows"], rows)

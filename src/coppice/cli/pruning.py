@@ -83,6 +83,10 @@ def plan(
         list[str] | None,
         typer.Option(help="Upper bound: macs=50%, params=30k, bytes=128kB, latency_ms=2.5. Repeatable; all hold."),
     ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="What runs the network when latency_ms is measured: torch, onnxruntime, openvino or litert."),
+    ] = None,
     scope: Annotated[
         str | None, typer.Option(help="With a budget: network compares all filters, layer cuts all layers alike.")
     ] = None,
@@ -115,6 +119,8 @@ def plan(
 
     counts: Any = numbers(keep, "--keep", "conv2=11") or None
     ratios = number_or_numbers(ratio, "--ratio", "0.5 or conv2=0.5")
+    if runtime is not None and not budget:
+        raise CoppiceError("--runtime is what a latency is measured in; give --budget latency_ms=60% as well.")
     if index:
         from coppice.pruning.planning.index_files import plan_from_indices
 
@@ -129,13 +135,13 @@ def plan(
             raise CoppiceError("--global-ratio is for all layers together; leave out --ratio and --scope.")
         classifier = open_model(model, factory, weights, input_shape)
         seen, targets = looked_at(classifier, data, root, test_fold, bad_clips, count=clips, seed=seed)
-        bounds = Budget.from_mapping(pairs(budget, "--budget", "macs=50%")) if budget else None
+        bounds = pairs(budget, "--budget", "macs=50%") | ({} if runtime is None else {"runtime": runtime})
         decided = make_plan(
             classifier,
             criterion,
             keep=counts,
             ratios=ratios if global_ratio is None else global_ratio,
-            budget=bounds,
+            budget=Budget.from_mapping(bounds) if bounds else None,
             layers=layer,
             protect=protect or (),
             scope=scope if global_ratio is None else "network",

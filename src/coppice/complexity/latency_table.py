@@ -60,14 +60,13 @@ class TorchRuntime:
     @property
     def name(self) -> str:
         """Processor, torch version and threads."""
-        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
-        return f"{processor()}, torch {torch.__version__} eager float32, {threads}"
+        return runtime_name(f"torch {torch.__version__} eager float32", threads=self.threads)
 
     def product_ms(self, product: Product) -> float:
         """Return the median time of one product in milliseconds."""
         tensors = product.tensors()
         with _threads(self.threads), torch.inference_mode():
-            return self._median({"it": lambda: product.run(*tensors)}, self.seconds)["it"]
+            return medians_ms({"it": lambda: product.run(*tensors)}, seconds=self.seconds)["it"]
 
     def networks_ms(self, networks: Mapping[str, nn.Module], example: Float[Tensor, "1 *shape"]) -> dict[str, float]:
         """Return the median times of whole networks in milliseconds, measured in turn."""
@@ -76,10 +75,36 @@ class TorchRuntime:
         times = measure_latency(networks, example, repeats=repeats, warmup=2, threads=self.threads)
         return {name: one.latency_ms_p50 for name, one in times.items()}
 
-    def _median(self, calls: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, float]:
-        once = time_in_turn(calls, repeats=1, warmup=1)
-        repeats = _repeats(seconds, sum(one.latency_ms_p50 for one in once.values()))
-        return {name: one.latency_ms_p50 for name, one in time_in_turn(calls, repeats=repeats, warmup=1).items()}
+
+def runtime_name(software: str, *, threads: int) -> str:
+    """Return the name under which a runtime's times are kept: with the processor that this runs on.
+
+    Examples
+    --------
+    >>> runtime_name("an engine 1.2 float32", threads=1).endswith(", an engine 1.2 float32, 1 thread")
+    True
+    """
+    return f"{processor()}, {software}, {threads} thread{'s' * (threads > 1)}"
+
+
+def medians_ms(calls: Mapping[str, Callable[[], object]], *, seconds: float) -> dict[str, float]:
+    """Time calls in turn and return their medians in milliseconds.
+
+    Parameters
+    ----------
+    calls : mapping of name to callable
+        Each does its work once.
+    seconds : float
+        About how long all of them together are timed; each at least 3 and at most 60 times, after a warm-up.
+
+    Examples
+    --------
+    >>> medians_ms({"nothing": lambda: None}, seconds=0.01)["nothing"] < 1
+    True
+    """
+    once = time_in_turn(calls, repeats=1, warmup=1)
+    repeats = _repeats(seconds, sum(one.latency_ms_p50 for one in once.values()))
+    return {name: one.latency_ms_p50 for name, one in time_in_turn(calls, repeats=repeats, warmup=1).items()}
 
 
 def _repeats(seconds: float, once_ms: float) -> int:

@@ -1,5 +1,6 @@
 """Progress of long work, on standard error, so that standard output stays for results."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -17,7 +18,7 @@ def say(message: str) -> None:
 
 
 @contextmanager
-def progress_bar(description: str, total: int) -> Iterator[Advance]:
+def progress_bar(description: str, total: int, *, after_s: float = 0.0) -> Iterator[Advance]:
     """Show a bar while the block runs; nothing where standard error is not a terminal.
 
     Parameters
@@ -26,6 +27,8 @@ def progress_bar(description: str, total: int) -> Iterator[Advance]:
         What is being done, such as ``"log-mel"``.
     total : int
         How many steps there are.
+    after_s : float
+        Show nothing for so long: work that may be done by then needs no bar.
 
     Yields
     ------
@@ -46,10 +49,18 @@ def progress_bar(description: str, total: int) -> Iterator[Advance]:
         TextColumn("{task.fields[note]}"),
     )
     # Without a terminal nobody watches a bar, and rich would leave an empty line for it.
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(description, total=total, note="")
+    bar = Progress(*columns, console=console, disable=not console.is_terminal)
+    task = bar.add_task(description, total=total, note="")
+    begun = time.monotonic()
 
-        def advance(steps: int, note: str = "") -> None:
-            bar.update(task, advance=steps, note=note)
+    def advance(steps: int, note: str = "") -> None:
+        bar.update(task, advance=steps, note=note)
+        if not bar.live.is_started and time.monotonic() - begun >= after_s:
+            bar.start()
 
+    try:
+        if not after_s:
+            bar.start()
         yield advance
+    finally:
+        bar.stop()

@@ -1,7 +1,7 @@
 """The feature store: log-mel of every clip in one memory-mapped array, computed once."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -196,8 +196,26 @@ def _fill(store: Path, dataset: Dataset, front_end: FrontEnd, threads: int) -> N
         partial.complete()
 
 
-def _features(clip: dict[Any, Any], front_end: FrontEnd) -> tuple[np.ndarray, str]:
-    """Return the log-mel picture of one clip, and whether it was cut or padded."""
+def clip_waveform(clip: Mapping[str, Any], front_end: FrontEnd) -> tuple[Float32[np.ndarray, " samples"], str]:
+    """Return one clip's waveform at a front end's rate and length, and what was done for the length.
+
+    Parameters
+    ----------
+    clip : mapping
+        With ``file``, ``start_s`` and ``duration_s``, which is NaN for all of the file.
+    front_end : FrontEnd
+        Rate, resampler, length and padding.
+
+    Returns
+    -------
+    waveform : ndarray of float32, shape (samples,)
+    change : {"kept", "cut", "padded"}
+
+    Raises
+    ------
+    CoppiceError
+        If the file cannot be read or is silent.
+    """
     info = probe(clip["file"])
     available_s = info.duration_s - clip["start_s"]
     if clip["duration_s"] == clip["duration_s"]:  # not NaN
@@ -213,8 +231,13 @@ def _features(clip: dict[Any, Any], front_end: FrontEnd) -> tuple[np.ndarray, st
         duration_s=needed_s if needed_s > 0 else None,
     )
     change = length_change(available_s, wanted_s=front_end.duration_s, tolerance_s=hop_s)
-    fitted = fit_length(waveform, samples=front_end.samples, pad=front_end.pad)
-    return log_mel(fitted, front_end).numpy(), change
+    return fit_length(waveform, samples=front_end.samples, pad=front_end.pad), change
+
+
+def _features(clip: Mapping[str, Any], front_end: FrontEnd) -> tuple[np.ndarray, str]:
+    """Return the log-mel picture of one clip, and whether it was cut or padded."""
+    waveform, change = clip_waveform(clip, front_end)
+    return log_mel(waveform, front_end).numpy(), change
 
 
 def _refusal(problems: tuple[tuple[str, str, str], ...], total: int) -> str:

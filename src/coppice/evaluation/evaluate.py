@@ -1,7 +1,8 @@
 """All scores of a classifier on a set of clips, and the file of its predictions."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -11,21 +12,35 @@ from torch import Tensor
 
 from coppice.core.errors import CoppiceError
 from coppice.core.files import whole_file
+from coppice.core.progress import progress_bar
+from coppice.datasets.features import clip_waveform
 from coppice.evaluation import metrics
 from coppice.evaluation.bootstrap import grouped_resamples, interval
-from coppice.networks.classifier import Classifier
+from coppice.evaluation.hears import Hears
 
 RESAMPLES = 1000
+_AT_ONCE = 16
+
+
+class Scored(Hears, Protocol):
+    """What can be scored: what listens, and takes log-mel as well."""
+
+    @property
+    def score(self) -> str:
+        """How logits become posteriors: ``softmax`` or ``sigmoid``."""
+
+    def posteriors(self, log_mel: Float[Tensor, "clips mels frames"]) -> Float[Tensor, "clips classes"]:
+        """Return the class probabilities of log-mel that is not normalised, as float64."""
 
 
 def evaluate(
-    classifier: Classifier, log_mel: Float[Tensor, "clips mels frames"], clips: pd.DataFrame
+    classifier: Scored, log_mel: Float[Tensor, "clips mels frames"], clips: pd.DataFrame
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Score a classifier on clips.
 
     Parameters
     ----------
-    classifier : Classifier
+    classifier : Classifier or OnnxClassifier
         Left as it is.
     log_mel : Tensor [shape=(clips, mels, frames)], nats
         Features of the clips, not normalised.
@@ -46,10 +61,49 @@ def evaluate(
     CoppiceError
         If there are no clips, a label is not one of the classifier's, or a posterior is not a number.
     """
-    if not len(clips):
-        raise CoppiceError("there are no clips to evaluate on.")
     if len(clips) != len(log_mel):
         raise CoppiceError(f"{len(clips)} clips do not go with {len(log_mel)} log-mels; give one for each clip.")
+    return _evaluated(classifier, lambda: classifier.posteriors(log_mel), clips)
+
+
+def evaluate_sounds(classifier: Scored, clips: pd.DataFrame) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Score a classifier on clips that it hears as waveforms, as one must whose front end is inside its file.
+
+    Parameters
+    ----------
+    classifier : Classifier or OnnxClassifier
+        Left as it is.
+    clips : DataFrame
+        As for :func:`evaluate`, and with ``file``, ``start_s`` and ``duration_s``; the sounds are decoded again.
+
+    Returns
+    -------
+    scores, predictions
+        See :func:`evaluate`.
+
+    Raises
+    ------
+    CoppiceError
+        As :func:`evaluate`, or if a clip cannot be read.
+    """
+
+    def heard() -> Tensor:
+        front_end, rows, parts = classifier.known_front_end(), clips.to_dict("records"), []
+        with progress_bar("clips", len(rows), after_s=1.0) as advance:
+            for start in range(0, len(rows), _AT_ONCE):
+                some = [clip_waveform(row, front_end)[0] for row in rows[start : start + _AT_ONCE]]
+                parts.append(classifier.posteriors_of_waveforms(torch.from_numpy(np.stack(some))))
+                advance(len(some), "")
+        return torch.cat(parts)
+
+    return _evaluated(classifier, heard, clips)
+
+
+def _evaluated(
+    classifier: Scored, posteriors_of: Callable[[], Tensor], clips: pd.DataFrame
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    if not len(clips):
+        raise CoppiceError("there are no clips to evaluate on.")
     if classifier.score != "softmax":
         raise CoppiceError(
             "this classifier tags: each class has a posterior of its own, and accuracy and log-loss need one class "
@@ -62,7 +116,7 @@ def evaluate(
             + ", ".join(classifier.labels)
             + "."
         )
-    posteriors = classifier.posteriors(log_mel).numpy()
+    posteriors = posteriors_of().numpy()
     if not np.isfinite(posteriors).all():
         row = int(np.flatnonzero(~np.isfinite(posteriors).all(axis=1))[0])
         raise CoppiceError(

@@ -1,9 +1,7 @@
 """The verb ``export_onnx``: a classifier as one ONNX file, with or without the front end inside, verified."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,41 +9,13 @@ from torch import Tensor
 
 from coppice import __version__
 from coppice.core.files import whole_file
+from coppice.export.exported import Exported, metadata
 from coppice.export.onnx_file import OnnxFile, parse_onnx
 from coppice.export.onnx_graph import OPSET, onnx_graph
 from coppice.export.posterior_graph import PosteriorGraph
 from coppice.export.runtimes import onnxruntime_posteriors
-from coppice.export.verify import TOLERANCE, Agreement, verify
+from coppice.export.verify import TOLERANCE, verify
 from coppice.networks.classifier import Classifier
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What was written, and how it was checked.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    size_bytes : int
-        Its size, measured.
-    opset : int
-        Version of the ONNX operators in it.
-    input_name : str
-        ``"waveform"`` (clips, samples); ``"normalised_log_mel"`` (clips, 1, mels, frames); or ``"features"``, what a
-        network takes whose front end is not known.
-    clip_shape : tuple of int
-        Shape of the input without its first axis, the clips, which is free.
-    agreement : Agreement
-        With the classifier in PyTorch.
-    """
-
-    path: Path
-    size_bytes: int
-    opset: int
-    input_name: str
-    clip_shape: tuple[int, ...]
-    agreement: Agreement
 
 
 def export_onnx(
@@ -59,8 +29,8 @@ def export_onnx(
     """Write a classifier as an ONNX file of float32, once ONNX Runtime has given the same posteriors from it.
 
     The file has two outputs, ``logits`` and ``posteriors``, both (clips, classes), and says in its metadata what a
-    device must know: ``labels``, ``score``, ``input``, ``sample_rate_hz``, ``samples``, ``preset``, ``front_end``,
-    ``band_mean``, ``band_std`` (JSON) and ``coppice_version``.
+    device must know: ``labels``, ``score``, ``input``, ``macs`` (of the network, for one clip), ``sample_rate_hz``,
+    ``samples``, ``preset``, ``front_end``, ``band_mean``, ``band_std`` (JSON) and ``coppice_version``.
 
     Parameters
     ----------
@@ -110,10 +80,12 @@ def export_onnx(
         temporary.write_bytes(model.content)
     return Exported(
         path=path,
+        format=f"ONNX opset {OPSET}",
+        precision="float32",
         size_bytes=path.stat().st_size,
-        opset=OPSET,
         input_name=model.metadata["input"],
         clip_shape=model.clip_shape,
+        checked_in="ONNX Runtime",
         agreement=agreement,
     )
 
@@ -126,26 +98,6 @@ def onnx_model(classifier: Classifier, *, with_front_end: bool = False, name: st
         graph(example)  # what the network refuses is said by itself, not by the exporter
     model = onnx_graph(graph, example, inputs=graph.input_name, outputs=["logits", "posteriors"])
     model.producer_name, model.producer_version = "coppice", __version__
-    for key, value in _metadata(classifier, graph).items():
+    for key, value in metadata(classifier, graph).items():
         model.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
     return parse_onnx(model.SerializeToString(deterministic=True), name)
-
-
-def _metadata(classifier: Classifier, graph: PosteriorGraph) -> dict[str, Any]:
-    front_end = classifier.front_end
-    said: dict[str, Any] = {
-        "coppice_version": __version__,
-        "input": graph.input_name,
-        "labels": list(classifier.labels),
-        "score": classifier.score,
-    }
-    if front_end is not None:
-        said |= {
-            "preset": front_end.preset,
-            "sample_rate_hz": front_end.sample_rate,
-            "samples": front_end.samples,
-            "front_end": front_end.to_dict(),
-        }
-    if classifier.band_mean is not None and classifier.band_std is not None:
-        said |= {"band_mean": classifier.band_mean.tolist(), "band_std": classifier.band_std.tolist()}
-    return said

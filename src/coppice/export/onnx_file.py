@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from coppice.core.errors import CoppiceError
 from coppice.core.files import plain_os_errors
+from coppice.export.runtimes import first_line
 
 _MOST_BYTES = 2_000_000_000
 _MOST_VALUES = 1 << 28  # of one input: 1 GiB as float32
@@ -87,18 +88,6 @@ def parse_onnx(content: bytes, name: str) -> OnnxFile:
         clip_shape=_clip_shape(model, name),
         metadata={entry.key: entry.value for entry in model.metadata_props},
     )
-
-
-def first_line(error: BaseException) -> str:
-    r"""Return the first line of an error's message that says something, without its full stop.
-
-    Examples
-    --------
-    >>> first_line(ValueError("\n  no such operator.\nat line 3"))
-    'no such operator'
-    """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".;:")[:200] if lines else type(error).__name__
 
 
 def _clip_shape(model: Any, name: str) -> tuple[int, ...]:

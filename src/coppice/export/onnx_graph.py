@@ -1,11 +1,6 @@
 """From a module to an ONNX model in memory: traced, translated, tidied, checked."""
 
-import logging
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from io import StringIO
 from typing import Any
 
 import onnx
@@ -15,9 +10,9 @@ from onnx import TensorProto
 from torch import Tensor, nn
 
 from coppice.core.errors import CoppiceError
+from coppice.export.traced import BATCH, layer_of, quiet, traced
 
 OPSET = 18  # the one that torch's exporter writes without converting, and that all runtimes here read
-BATCH = "clips"
 _MOST_BYTES = 2_000_000_000  # a protobuf message ends at 2 GiB
 _TAKEN_FOR_ZERO = 1e-8
 
@@ -57,11 +52,11 @@ def onnx_graph(module: nn.Module, example: Float[Tensor, "2 *shape"], *, inputs:
         raise CoppiceError(
             f"the network has {size / 1e9:.1f} GB of weights and an ONNX file holds 2.0; prune it first."
         )
-    with _quiet():
-        traced = _traced(module, example)
+    with quiet():
+        traced_module = traced(module, example)
         try:
             program = torch.onnx.export(
-                traced,
+                traced_module,
                 (),
                 dynamo=True,
                 opset_version=OPSET,
@@ -71,7 +66,7 @@ def onnx_graph(module: nn.Module, example: Float[Tensor, "2 *shape"], *, inputs:
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
-            raise _refusal(error, traced) from error
+            raise _refusal(error, traced_module) from error
         assert program is not None
         if not _has_tiny_scalars(program.model_proto):
             program.optimize()
@@ -81,20 +76,7 @@ def onnx_graph(module: nn.Module, example: Float[Tensor, "2 *shape"], *, inputs:
     return model
 
 
-def _traced(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
-    try:
-        return torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim(BATCH)},))
-    except CoppiceError:
-        raise
-    except Exception as error:  # torch raises many kinds, some of which are private
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise CoppiceError(
-            f"{type(module).__name__} cannot be traced into a graph ({reason[:200]}); what it computes may depend on "
-            "the size of its input only, not on the values in it or on the number of clips."
-        ) from error
-
-
-def _refusal(error: Exception, traced: torch.export.ExportedProgram) -> CoppiceError:
+def _refusal(error: Exception, traced_module: torch.export.ExportedProgram) -> CoppiceError:
     """Name the operator that ONNX lacks, and the layer that runs it."""
     found = None
     cause: BaseException | None = error
@@ -104,12 +86,12 @@ def _refusal(error: Exception, traced: torch.export.ExportedProgram) -> CoppiceE
     if found is None:
         return CoppiceError(f"the network cannot be translated into ONNX: {str(error).splitlines()[0]}")
     operator, where = found[1], ""
-    for node in traced.graph.nodes:
+    for node in traced_module.graph.nodes:
         # What was traced may have been split up since: aten.special_bessel_j0.default becomes prims.bessel_j0.
         name = str(node.target).removesuffix(".default")
         if node.op == "call_function" and name.endswith(operator.rpartition(".")[2]):
-            layers = [layer for layer, _ in node.meta.get("nn_module_stack", {}).values() if layer]
-            operator, where = name, f", which {layers[-1]!r} uses" if layers else ""
+            layer = layer_of(node)
+            operator, where = name, f", which {layer!r} uses" if layer else ""
             break
     return CoppiceError(
         f"ONNX (opset {OPSET}) has no operator for {operator}{where}; replace it by other operators and export again."
@@ -140,16 +122,3 @@ def _tidy_(model: Any) -> None:
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param in symbols and dim.dim_param:
                 dim.dim_param = BATCH
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's own words to itself: what matters is in its exceptions."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

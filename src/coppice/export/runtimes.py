@@ -1,26 +1,38 @@
-"""The programs that run exported models: which there are, and one call of a model in each."""
+"""The programs that run exported models: which there are, and one call of a model in each.
+
+Nothing here loads torch before it is used, so that the memory of the other runtimes can be measured without it.
+"""
 
 import importlib
-from collections.abc import Callable, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Float32
-from torch import nn
 
 from coppice.core.errors import CoppiceError, did_you_mean
-from coppice.export.onnx_file import OnnxFile, first_line
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from coppice.export.litert.model_file import LiteRTFile
+    from coppice.export.onnx_file import OnnxFile
+    from coppice.export.openvino_file import OpenVINOFile
 
 # Name -> the module that is imported, and the extra of this project that brings it where it is not always there.
 RUNTIMES: dict[str, tuple[str, str | None]] = {
     "torch": ("torch", None),
     "onnxruntime": ("onnxruntime", None),
     "openvino": ("openvino", "openvino"),
+    "litert": ("ai_edge_litert.interpreter", "litert"),
 }
 
 Call = Callable[[], object]
+Posteriors = Callable[[Float32[np.ndarray, "clips *shape"]], Float[np.ndarray, "clips classes"]]
 
 
 def check_runtimes(names: Sequence[str]) -> None:
@@ -61,8 +73,10 @@ def runtime(name: str) -> ModuleType:
         raise CoppiceError(f"runtime {name!r} is not installed; install it with: pip install '{package}'.") from error
 
 
-def torch_call(network: nn.Module, clip: Float32[np.ndarray, "1 *shape"]) -> Call:
+def torch_call(network: "nn.Module", clip: Float32[np.ndarray, "1 *shape"]) -> Call:
     """Return a call of a network in eager PyTorch; in eval mode, it and the threads are the caller's business."""
+    import torch
+
     example = torch.from_numpy(clip)
 
     def call() -> object:
@@ -72,31 +86,36 @@ def torch_call(network: nn.Module, clip: Float32[np.ndarray, "1 *shape"]) -> Cal
     return call
 
 
-def onnxruntime_call(model: OnnxFile, clip: Float32[np.ndarray, "1 *shape"], *, threads: int) -> Call:
+def onnxruntime_call(model: "OnnxFile", clip: Float32[np.ndarray, "1 *shape"], *, threads: int) -> Call:
     """Return a call of an ONNX model in ONNX Runtime on the CPU."""
     session = _onnxruntime_session(model, threads)
     inputs = {session.get_inputs()[0].name: clip}
-    return _tried(lambda: session.run(None, inputs), model, "ONNX Runtime")
+    return _tried(lambda: session.run(None, inputs), model.name, "ONNX Runtime")
 
 
-def openvino_call(model: OnnxFile, clip: Float32[np.ndarray, "1 *shape"], *, threads: int) -> Call:
-    """Return a call of an ONNX model in OpenVINO on the CPU, in float32: it would take bfloat16 where it can."""
-    openvino = runtime("openvino")
-    try:
-        core = openvino.Core()
-        network = core.read_model(model.content)
-        network.reshape(clip.shape)
-        settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1}
-        request = core.compile_model(network, "CPU", settings).create_infer_request()
-    except Exception as error:  # its exceptions have no common class of their own
-        raise CoppiceError(f"OpenVINO cannot run {model.name}: {first_line(error)}.") from error
-    tensor = openvino.Tensor(clip)
-    return _tried(lambda: request.infer([tensor]), model, "OpenVINO")
+def openvino_call(model: "OnnxFile | OpenVINOFile", clip: Float32[np.ndarray, "1 *shape"], *, threads: int) -> Call:
+    """Return a call of an ONNX model or of OpenVINO's own format in OpenVINO on the CPU.
+
+    Numbers that are not int8 are computed in float32: it would take bfloat16 where it can.
+    """
+    request = _openvino_request(model, clip.shape, threads)
+    tensor = runtime("openvino").Tensor(clip)
+    return _tried(lambda: request.infer([tensor]), model.name, "OpenVINO")
 
 
-def onnxruntime_posteriors(
-    model: OnnxFile, *, threads: int
-) -> Callable[[Float32[np.ndarray, "clips *shape"]], Float[np.ndarray, "clips classes"]]:
+def litert_call(model: "LiteRTFile", clip: Float32[np.ndarray, "1 *shape"], *, threads: int) -> Call:
+    """Return a call of a LiteRT model on the CPU, with XNNPACK's kernels where it has them."""
+    interpreter = _litert_interpreter(model, threads)
+    number = interpreter.get_input_details()[0]["index"]
+
+    def call() -> object:
+        interpreter.set_tensor(number, clip)
+        return interpreter.invoke()
+
+    return _tried(call, model.name, "LiteRT")
+
+
+def onnxruntime_posteriors(model: "OnnxFile", *, threads: int) -> Posteriors:
     """Return a function from a batch of inputs to the output ``posteriors``, computed by ONNX Runtime."""
     session = _onnxruntime_session(model, threads)
 
@@ -106,7 +125,29 @@ def onnxruntime_posteriors(
     return posteriors
 
 
-def _onnxruntime_session(model: OnnxFile, threads: int) -> Any:
+def openvino_posteriors(model: "OnnxFile | OpenVINOFile", *, threads: int) -> Posteriors:
+    """Return a function from a batch of inputs to the output ``posteriors``, computed by OpenVINO clip by clip."""
+    request = _openvino_request(model, (1, *model.clip_shape), threads)
+    tensor = runtime("openvino").Tensor
+
+    def posteriors(clips: Float32[np.ndarray, "clips *shape"]) -> Float[np.ndarray, "clips classes"]:
+        return np.concatenate([request.infer([tensor(clip[None])])["posteriors"].copy() for clip in clips])
+
+    return posteriors
+
+
+def litert_posteriors(model: "LiteRTFile", *, threads: int) -> Posteriors:
+    """Return a function from a batch of inputs to the output ``posteriors``, computed by LiteRT clip by clip."""
+    signature = _litert_interpreter(model, threads).get_signature_runner()
+    (name,) = signature.get_input_details()
+
+    def posteriors(clips: Float32[np.ndarray, "clips *shape"]) -> Float[np.ndarray, "clips classes"]:
+        return np.concatenate([signature(**{name: clip[None]})["posteriors"] for clip in clips])
+
+    return posteriors
+
+
+def _onnxruntime_session(model: "OnnxFile", threads: int) -> Any:
     onnxruntime = runtime("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -119,10 +160,64 @@ def _onnxruntime_session(model: OnnxFile, threads: int) -> Any:
         raise CoppiceError(f"ONNX Runtime cannot run {model.name}: {first_line(error)}.") from error
 
 
-def _tried(call: Call, model: OnnxFile, name: str) -> Call:
+def _openvino_request(model: "OnnxFile | OpenVINOFile", shape: tuple[int, ...], threads: int) -> Any:
+    openvino = runtime("openvino")
+    try:
+        core = openvino.Core()
+        weights = getattr(model, "weights", None)
+        if weights is None:
+            network = core.read_model(model.content)
+        else:
+            network = core.read_model(model.content, openvino.Tensor(np.frombuffer(weights, np.uint8)))
+        network.reshape(shape)
+        settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1}
+        return core.compile_model(network, "CPU", settings).create_infer_request()
+    except Exception as error:  # its exceptions have no common class of their own
+        raise CoppiceError(f"OpenVINO cannot run {model.name}: {first_line(error)}.") from error
+
+
+def _litert_interpreter(model: "LiteRTFile", threads: int) -> Any:
+    litert = runtime("litert")
+    try:
+        with _silenced():
+            interpreter = litert.Interpreter(model_content=model.content, num_threads=threads)
+            interpreter.allocate_tensors()
+    except Exception as error:  # its exceptions have no common class of their own
+        raise CoppiceError(f"LiteRT cannot run {model.name}: {first_line(error)}.") from error
+    return interpreter
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep what LiteRT says of its kernels off the standard error stream, which it writes to by itself."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _tried(call: Call, model: str, name: str) -> Call:
     """Call once: what a runtime cannot compute shows then, and is said in one sentence."""
     try:
         call()
     except Exception as error:
-        raise CoppiceError(f"{name} cannot run {model.name}: {first_line(error)}.") from error
+        raise CoppiceError(f"{name} cannot run {model}: {first_line(error)}.") from error
     return call
+
+
+def first_line(error: BaseException) -> str:
+    r"""Return the first line of an error's message that says something, without its full stop.
+
+    Examples
+    --------
+    >>> first_line(ValueError("\n  no such operator.\nat line 3"))
+    'no such operator'
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = [line for line in lines if not line.startswith(("Exception from src/", "Check '"))] or lines  # of OpenVINO
+    return said[0].rstrip(".;:")[:200] if said else type(error).__name__

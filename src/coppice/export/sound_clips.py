@@ -8,11 +8,10 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from coppice.audio.decode import EXTENSIONS, decode
+from coppice.audio.decode import decode
 from coppice.audio.front_end import FrontEnd
 from coppice.audio.length import fit_length
-from coppice.core.errors import CoppiceError
-from coppice.core.files import plain_os_errors
+from coppice.audio.places import sound_files
 
 MOST_CLIPS = 100
 
@@ -45,14 +44,7 @@ def sound_clips(places: Sequence[str | Path], front_end: FrontEnd) -> Float32[Te
     >>> sound_clips([folder], front_end("dcase2021", duration_s=1.0)).shape
     torch.Size([1, 44100])
     """
-    files: list[Path] = []
-    for place in map(Path, places):
-        with plain_os_errors("read", place):
-            place.stat()
-        found = [place] if place.is_file() else sorted(f for f in place.rglob("*") if f.suffix.lower() in EXTENSIONS)
-        if not found:
-            raise CoppiceError(f"{place} holds no sound files ({', '.join(EXTENSIONS)}); give another folder.")
-        files += found
+    files = [file for place in places for file in sound_files(place)]
     waveforms = [
         fit_length(
             decode(file, sample_rate=front_end.sample_rate, resampler=front_end.resampler),

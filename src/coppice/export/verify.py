@@ -17,6 +17,7 @@ from coppice.core.seeds import numpy_stream
 from coppice.networks.classifier import Classifier
 
 TOLERANCE = 1e-4
+TOLERANCES = {"float32": TOLERANCE, "float16": 1e-2, "int8": 0.25}  # of a posterior, by the format of the weights
 NOISE_CLIPS = 8
 _AT_ONCE = 8
 
@@ -95,6 +96,7 @@ def verify(
     with_front_end: bool,
     clips: Float[Tensor, "clips samples"] | None = None,
     tolerance: float = TOLERANCE,
+    material: str = "given clips",
 ) -> Agreement:
     """Let an exported model and the classifier hear the same clips.
 
@@ -111,13 +113,15 @@ def verify(
         scale down to -120 dB and silence, or, where front end or normalisation are not known, standard normal values.
     tolerance : float
         Largest difference of a posterior allowed.
+    material : str
+        What the clips are, if there are any.
 
     Raises
     ------
     CoppiceError
         If the model differs by more, or the clips do not fit.
     """
-    material = "clips of seeded noise" if clips is None else "given clips"
+    material = "clips of seeded noise" if clips is None else material
     hears = classifier.front_end is not None and classifier.band_mean is not None
     if clips is None and not with_front_end and not hears:
         inputs = _normal((NOISE_CLIPS, *classifier.input_shape[1:]))
@@ -130,6 +134,23 @@ def verify(
         inputs = waveforms if with_front_end else classifier.normalise(heard)
     found = np.concatenate([run(part.numpy()) for part in inputs.float().split(_AT_ONCE)])
     return compare(found, expected.numpy(), material=material, tolerance=tolerance)
+
+
+def model_inputs(
+    classifier: Classifier, clips: Float[Tensor, "clips samples"], *, with_front_end: bool
+) -> Float[Tensor, "clips *shape"]:
+    """Return what an exported model takes of waveforms: themselves, or their normalised log-mel.
+
+    Raises
+    ------
+    CoppiceError
+        If the clips do not fit, or front end or normalisation are not known.
+    """
+    front_end = classifier.known_front_end()
+    waveforms = _fitting(clips, front_end)
+    if with_front_end:
+        return waveforms
+    return classifier.normalise(torch.stack([log_mel(waveform, front_end) for waveform in waveforms])).float()
 
 
 def noise_clips(front_end: FrontEnd) -> Float[Tensor, "clips samples"]:

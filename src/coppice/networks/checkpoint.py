@@ -15,12 +15,12 @@ from coppice.audio.front_end import FrontEnd
 from coppice.core.errors import CoppiceError
 from coppice.core.files import plain_os_errors, whole_file
 from coppice.networks.classifier import SCORES, Classifier
+from coppice.networks.number_formats import FORMATS, packed, unpacked
 from coppice.networks.registry import build_network, network_identity
 from coppice.networks.shapes import grouped_layers, take_shapes_
 
 VERSION = 1
 _KEY = "coppice"
-_STORED = {"float32": torch.float32, "float16": torch.float16}
 
 
 def save(classifier: Classifier, path: str | Path) -> Path:
@@ -56,22 +56,11 @@ def save(classifier: Classifier, path: str | Path) -> Path:
 
 def serialise(classifier: Classifier) -> bytes:
     """Return the bytes that :func:`save` writes, which is how a size in bytes is measured."""
-    if classifier.stored_as not in _STORED:
-        raise CoppiceError(f"parameters cannot be stored as {classifier.stored_as!r}; use float32 or float16.")
     _check_fit(classifier.network, classifier.front_end, classifier.labels)
-    dtype = _STORED[classifier.stored_as]
     bands = {"band_mean": classifier.band_mean, "band_std": classifier.band_std}
     tensors: dict[str, Tensor] = {name: tensor for name, tensor in bands.items() if tensor is not None}
-    for name, tensor in classifier.network.state_dict().items():
-        stored = tensor.detach().to("cpu")
-        if stored.is_floating_point():
-            stored = stored.to(dtype)
-            if not torch.isfinite(stored).all():
-                raise CoppiceError(
-                    f"{name!r} holds values that {classifier.stored_as} cannot ({tensor.abs().max():.3g} at most); "
-                    "train again with a smaller learning rate, or store as float32."
-                )
-        tensors[f"network.{name}"] = stored.contiguous().clone()  # the format takes no tied tensors
+    for name, tensor in packed(classifier.network, classifier.stored_as).items():
+        tensors[f"network.{name}"] = tensor.contiguous().clone()  # the format takes no tied tensors
     header = {
         "version": VERSION,
         "network": dict(network_identity(classifier.network)),
@@ -116,11 +105,9 @@ def load(path: str | Path, *, network: Callable[[], nn.Module] | None = None) ->
         front_end = None if header["front_end"] is None else FrontEnd.from_dict(header["front_end"])
         _check_entries(header)
         _check_bands(tensors, front_end)
-        state = {
-            name.removeprefix("network."): tensor.float() if tensor.is_floating_point() else tensor
-            for name, tensor in tensors.items()
-            if name.startswith("network.")
-        }
+        state = unpacked(
+            {name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")}
+        )
         module = _rebuild(header, state, network)
         module.load_state_dict(state, assign=True)
         _check_fit(module, front_end, header["labels"])
@@ -220,7 +207,7 @@ def _check_entries(header: Mapping[str, Any]) -> None:
         raise CoppiceError(f"its lineage is {str(lineage)[:60]!r}, not a list of tables.")
     if not isinstance(header["metrics"], dict):
         raise CoppiceError(f"its metrics are {str(header['metrics'])[:60]!r}, not a table.")
-    if header["stored_as"] not in _STORED:
+    if header["stored_as"] not in FORMATS:
         raise CoppiceError(f"it says that its parameters are stored as {header['stored_as']!r}.")
     if header["score"] not in SCORES:
         raise CoppiceError(f"it says that its logits become scores by {header['score']!r}.")

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coppice.audio.front_end import FrontEnd
+from coppice.audio.log_mel import log_mel as log_mel_of
 from coppice.core.errors import CoppiceError
 from coppice.core.modes import eval_mode
 
@@ -33,7 +34,7 @@ class Classifier:
         What was done to get here, oldest first: trained, pruned (with the plan), fine-tuned, quantized.
     metrics : dict
         What was measured last, with its conventions.
-    stored_as : {"float32", "float16"}
+    stored_as : {"float32", "float16", "bfloat16", "dynamic_int8"}
         Number format of the parameters in the file. Arithmetic is always float32.
     score : {"softmax", "sigmoid"}
         How logits become posteriors: one class of several, or each class for itself (tagging).
@@ -72,7 +73,7 @@ class Classifier:
         if self.front_end is None:
             raise CoppiceError(
                 "this classifier has no front end, because the file that it was imported from names none; load it "
-                'with one: coppice.load(path, front_end="dcase2021").'
+                'with one: coppice.load(path, front_end="dcase2021"), or coppice import --front-end dcase2021.'
             )
         return self.front_end
 
@@ -83,7 +84,7 @@ class Classifier:
         ----------
         network : nn.Module
             What the network has become.
-        stored_as : {"float32", "float16"}
+        stored_as : {"float32", "float16", "bfloat16", "dynamic_int8"}
             Number format of its parameters in a file.
         **done
             What was done, JSON-able; begins with ``verb``.
@@ -140,6 +141,35 @@ class Classifier:
         """Return float64 class probabilities: softmax or sigmoid of :meth:`logits`, as ``score`` says."""
         logits = self.logits(log_mel, batch_size=batch_size).double()
         return logits.sigmoid() if self.score == "sigmoid" else logits.softmax(dim=1)
+
+    def posteriors_of_waveforms(
+        self, waveforms: Float[Tensor, "clips samples"], *, batch_size: int = 64
+    ) -> Float[Tensor, "clips classes"]:
+        """Return float64 class probabilities of waveforms: :meth:`posteriors` of their log-mel.
+
+        Parameters
+        ----------
+        waveforms : Tensor [shape=(clips, samples)], -1 to 1
+            At the front end's sample rate and of its length.
+        batch_size : int
+            Clips computed at a time.
+
+        Raises
+        ------
+        CoppiceError
+            If front end or normalisation are not known, or the length is not the front end's.
+        """
+        front_end = self.known_front_end()
+        if waveforms.ndim != 2 or waveforms.shape[1] != front_end.samples:
+            raise CoppiceError(
+                f"waveforms of shape {tuple(waveforms.shape)} do not fit: this classifier takes (clips, "
+                f"{front_end.samples} samples), {front_end.duration_s:g} s at {front_end.sample_rate} Hz."
+            )
+        parts = [
+            self.posteriors(torch.stack([log_mel_of(one, front_end) for one in part]), batch_size=batch_size)
+            for part in (waveforms.split(batch_size) if len(waveforms) else ())
+        ]
+        return torch.cat(parts) if parts else torch.empty(0, len(self.labels), dtype=torch.float64)
 
 
 def as_network(

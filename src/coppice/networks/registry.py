@@ -104,6 +104,7 @@ def _load_all() -> None:
         cp_mobile,
         dcase2021,
         dcase2022,
+        ensemble,
         soundnet,
         surrey2022,
         vggish_net,

@@ -17,7 +17,7 @@ from coppice.core.units import percent_text
 from coppice.datasets.prepare import Prepared
 from coppice.datasets.splits import PARTS
 from coppice.networks.checkpoint import load
-from coppice.quantization.float16 import quantize
+from coppice.quantization.rounding import quantize
 from coppice.recipes.environment import environment
 from coppice.recipes.material import check_systems, open_material
 from coppice.recipes.recipe import Recipe

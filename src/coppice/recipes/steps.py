@@ -77,10 +77,7 @@ def _cuts(said: Progressive, before: Classifier) -> list[Prune]:
         return [prune_like(said, **target) for target in schedule.targets(before)]
     schedule = Schedule(budget=Budget.from_mapping(said.budget), steps=said.steps, shape=said.shape)
     budgets = [target["budget"] for target in schedule.targets(before)]
-    return [
-        prune_like(said, budget={**budget.bounds, "stored_as": budget.stored_as}, layers=said.layers)
-        for budget in budgets
-    ]
+    return [prune_like(said, budget=budget.to_mapping(), layers=said.layers) for budget in budgets]
 
 
 def _in_turn(prunes: list[Prune], finetune: Finetune, number: int) -> Iterator[PlainStep]:

@@ -144,15 +144,20 @@ def read_graph(path: Path) -> Graph:
     """
     with plain_os_errors("read the model", path):
         data = path.read_bytes()
+    return parse_graph(data, str(path))
+
+
+def parse_graph(data: bytes, file: str) -> Graph:
+    """Read the content of a TFLite file into plain data (see :func:`read_graph`); ``file`` is for messages."""
     if data[4:8] != b"TFL3":
-        raise CoppiceError(f"{path} is not a TFLite file (version 3): its bytes 4 to 8 are {data[4:8]!r}, not b'TFL3'.")
+        raise CoppiceError(f"{file} is not a TFLite file (version 3): its bytes 4 to 8 are {data[4:8]!r}, not b'TFL3'.")
     try:
-        return _graph(data, str(path))
+        return _graph(data, file)
     except CoppiceError:
         raise
     except Exception as error:  # an offset in the file may lead anywhere, and every reader fails in its own way
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise CoppiceError(f"{path} is not a whole TFLite file ({reason}); copy or convert it again.") from error
+        raise CoppiceError(f"{file} is not a whole TFLite file ({reason}); copy or convert it again.") from error
 
 
 def _graph(data: bytes, file: str) -> Graph:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any
 
+from coppice.complexity.latency_runtimes import check_runtime
 from coppice.core.errors import CoppiceError, did_you_mean
 
 _COUNT_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
@@ -48,11 +49,13 @@ class Budget:
         Median time of one clip on this machine.
     stored_as : {"float32", "float16"}
         See ``bytes``.
+    runtime : {"torch", "onnxruntime", "openvino", "litert"}, optional
+        What runs the network when ``latency_ms`` is measured; torch if not given.
 
     Raises
     ------
     CoppiceError
-        If no bound is given, or one cannot be read or be held by any network.
+        If no bound is given, one cannot be read or be held by any network, or there is no such runtime.
 
     Examples
     --------
@@ -65,6 +68,7 @@ class Budget:
     bytes: Bound | None = None
     latency_ms: Bound | None = None
     stored_as: str = "float32"
+    runtime: str | None = None
 
     def __post_init__(self) -> None:
         for name, bound in self.bounds.items():
@@ -81,6 +85,13 @@ class Budget:
             raise CoppiceError(
                 f"the budget's stored_as is {self.stored_as!r}. {did_you_mean(str(self.stored_as), NUMBER_BYTES)}"
             )
+        if self.runtime is not None:
+            check_runtime(self.runtime)
+            if self.latency_ms is None:
+                raise CoppiceError(
+                    f"the budget's runtime is {self.runtime!r} but no latency is bounded; give latency_ms as well, "
+                    "such as '50%'."
+                )
         if not self.bounds:
             raise CoppiceError('the budget has no bound; give params, macs, bytes or latency_ms, such as macs="50%".')
 
@@ -96,13 +107,24 @@ class Budget:
         Examples
         --------
         >>> Budget.from_mapping({"macs": "50%"})
-        Budget(params=None, macs='50%', bytes=None, latency_ms=None, stored_as='float32')
+        Budget(params=None, macs='50%', bytes=None, latency_ms=None, stored_as='float32', runtime=None)
         """
         known = [field.name for field in fields(cls)]
         for name in bounds:
             if name not in known:
                 raise CoppiceError(f"a budget has no bound {name!r}. {did_you_mean(str(name), known)}")
         return cls(**bounds)
+
+    def to_mapping(self) -> dict[str, Bound]:
+        """Return names and values from which :meth:`from_mapping` makes an equal budget.
+
+        Examples
+        --------
+        >>> Budget(latency_ms="50%", runtime="openvino").to_mapping()
+        {'latency_ms': '50%', 'stored_as': 'float32', 'runtime': 'openvino'}
+        """
+        runtime: dict[str, Bound] = {} if self.runtime is None else {"runtime": self.runtime}
+        return {**self.bounds, "stored_as": self.stored_as, **runtime}
 
     @property
     def bounds(self) -> dict[str, Bound]:

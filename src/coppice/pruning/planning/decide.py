@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from coppice.complexity.latency_runtimes import latency_runtime
 from coppice.complexity.latency_table import LatencyTable
 from coppice.core.errors import CoppiceError, did_you_mean
 from coppice.criteria.ranking import Ranking
@@ -93,7 +94,8 @@ def plan(
     clips, targets : Tensor, optional
         For criteria that look at more than weights: see :func:`~coppice.pruning.evidence.rankings.rankings`.
     latencies : LatencyTable, optional
-        Times of single layers for a budget on latency; by default those of torch on this machine, kept on the disk.
+        Times of single layers for a budget on latency, in a runtime of your own or with more threads; by default those
+        in the budget's runtime on this machine with one thread, kept on the disk.
 
     Returns
     -------
@@ -124,6 +126,7 @@ def plan(
         raise CoppiceError(f'budget is {budget!r}; give a Budget, such as Budget(macs="50%").')
     if budget is not None and (keep is not None or ratios is not None):
         raise CoppiceError("give a budget, or keep and ratios, not both.")
+    table = _table(budget, latencies)
     scope = scope or ("layer" if budget is None else "network")
     if scope not in SCOPES:
         raise CoppiceError(f"there is no scope {scope!r}. {did_you_mean(str(scope), SCOPES)}")
@@ -166,10 +169,10 @@ def plan(
             limits = constraints if minimum > 1 else ["minimum=1", *constraints]
             limits = limits if layers is None else [*limits, f"only {listed([repr(name) for name in layers])} cut"]
             state = fit_counts(budget, costs, removal, constraints=limits)
-            if budget.latency_ms is not None:
-                table = latencies or LatencyTable.on_disk()
+            if table is not None:
                 state, remarks = fit_latency(network, example, budget, costs, removal, table, constraints=limits)
             decided_by = "budget " + ", ".join(f"{name} {bound}" for name, bound in budget.bounds.items())
+            decided_by += f" in {budget.runtime}" if budget.runtime else ""
         doomed = removal.doomed(state)
         kept = {
             name: tuple(index for index, unit in enumerate(channels.units(name)) if unit not in doomed)
@@ -189,6 +192,19 @@ def plan(
     made = PruningPlan(criterion, entries, "; ".join([decided_by, *constraints]), tuple(remarks))
     doomed_units(whole, made)
     return made
+
+
+def _table(budget: Budget | None, latencies: LatencyTable | None) -> LatencyTable | None:
+    if budget is None or budget.latency_ms is None:
+        return None
+    if latencies is None:
+        return LatencyTable.on_disk(latency_runtime(budget.runtime or "torch"))
+    if budget.runtime is not None:
+        raise CoppiceError(
+            f"the budget's runtime is {budget.runtime!r}, and latencies are times in {latencies.runtime.name}; give "
+            "one of the two."
+        )
+    return latencies
 
 
 def _asked(keep: Mapping[str, int] | None, ratios: Mapping[str, float] | float | None, rounding: str) -> str:

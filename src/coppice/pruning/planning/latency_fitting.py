@@ -112,11 +112,11 @@ class _Search:
                 if not excess(self.budget, self.costs, self.removal, state, self.allowed):
                     nearest = min(nearest, measured)
                     if measured <= limit_ms:
-                        return state, self._remarks(state, measured, whole_ms, alone)
+                        return state, self._remarks(state, measured, whole_ms, limit_ms, alone)
                 if state == self.removal.least:
                     break
                 target_ms *= min(0.98, limit_ms / measured)
-        raise unreachable(self.budget, {"latency_ms": f"{math.ceil(100 * nearest) / 100:.2f}"}, constraints)
+        raise unreachable(self.budget, {"latency_ms": rounded_up(nearest)}, constraints)
 
     def predicted(self, state: State) -> float:
         """Return the predicted latency of a state in milliseconds."""
@@ -205,11 +205,16 @@ class _Search:
         return curve
 
     def _remarks(
-        self, state: State, measured: float, whole_ms: float, alone: Sequence[list[tuple[int, float, int]]]
+        self,
+        state: State,
+        measured: float,
+        whole_ms: float,
+        limit_ms: float,
+        alone: Sequence[list[tuple[int, float, int]]],
     ) -> list[str]:
         remarks = [
             f"latency_ms: {whole_ms:.3g} before, {measured:.3g} after, both measured, "
-            f"{self.predicted(state):.3g} predicted; at most {self.limit_ms:.3g} ({self.table.runtime.name})."
+            f"{self.predicted(state):.3g} predicted; at most {limit_ms:.3g} ({self.table.runtime.name})."
         ]
         drift = abs(whole_ms / self.ends_ms[0] - 1)
         if drift > UNSTEADY:
@@ -259,6 +264,18 @@ def plateau(curve: Sequence[tuple[int, float, int]]) -> tuple[int, int, float, f
         if saved_time <= LITTLE and saved_macs >= max(LITTLE / 2, MUCH_MORE * saved_time):
             return width, least, max(0.0, (ms - least_ms) / whole_ms), saved_macs
     return None
+
+
+def rounded_up(value: float) -> str:
+    """Write a positive number with three digits that count, never less than it is.
+
+    Examples
+    --------
+    >>> rounded_up(0.04711), rounded_up(2.5), rounded_up(1234.5)
+    ('0.0472', '2.5', '1235')
+    """
+    scale = 10.0 ** max(0, 2 - math.floor(math.log10(value)))
+    return f"{math.ceil(value * scale) / scale:.15g}"
 
 
 def shrunk(network: nn.Module, costs: Costs, doomed: Collection[int]) -> nn.Module:

@@ -185,5 +185,5 @@ class Schedule:
             paths[name][-1] = limit
         steps: list[dict[str, Any]] = [{name: path[k] for name, path in paths.items()} for k in range(self.steps)]
         if self.budget.latency_ms is not None:
-            steps[-1]["latency_ms"] = self.budget.latency_ms
+            steps[-1] |= {"latency_ms": self.budget.latency_ms, "runtime": self.budget.runtime}
         return [Budget(**bounds, stored_as=self.budget.stored_as) for bounds in steps]

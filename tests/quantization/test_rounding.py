@@ -8,7 +8,7 @@ from coppice.audio.front_end import front_end
 from coppice.core.errors import CoppiceError
 from coppice.networks.classifier import Classifier
 from coppice.networks.dcase2021 import DCASE2021
-from coppice.quantization.float16 import quantize
+from coppice.quantization.rounding import quantize
 
 
 @pytest.fixture

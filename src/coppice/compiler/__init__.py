@@ -1,0 +1,1 @@
+"""A compiler for pruned networks: plain C whose time follows the MACs."""

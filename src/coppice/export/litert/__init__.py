@@ -1,0 +1,1 @@
+"""LiteRT (TensorFlow Lite) files without TensorFlow: a traced module, operator by operator; int8; verified."""

@@ -1,0 +1,1 @@
+"""Hearing sound while it arrives: from a microphone, or from a file that is played through."""
