@@ -81,11 +81,11 @@ def section(rows: list[dict[str, Any]], load: float) -> str:
     remarks = [f"* {runtime}: {' '.join(sentences) or 'nothing.'}" for runtime, sentences in said.items()]
     return (
         "## Latency budgets\n\n"
-        f"{machine()}. The network of the DCASE 2021 systems, 16-16-32 filters on 40×500 log-mel, random weights, planned "
-        "with `l1` for a share of its time in each runtime, one thread, float32; milliseconds, medians. *Predicted* is "
-        "what the planner expected of the widths it chose, *measured* was measured again afterwards, beside the whole "
-        "network and beside what a budget of the same share of the **MACs** leaves. The first plan of a runtime measures "
-        f"the layers, the others know their times.{busy}\n\n"
+        f"{machine()}. The network of the DCASE 2021 systems, 16-16-32 filters on 40×500 log-mel, random weights, "
+        "planned with `l1` for a share of its time in each runtime, one thread, float32; milliseconds, medians. "
+        "*Predicted* is what the planner expected of the widths it chose, *measured* was measured again afterwards, "
+        "beside the whole network and beside what a budget of the same share of the **MACs** leaves. The first plan of "
+        f"a runtime measures the layers, the others know their times.{busy}\n\n"
         + table(head, lines)
         + "What the plans remark on layers:\n\n"
         + "\n".join(remarks)

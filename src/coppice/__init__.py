@@ -38,7 +38,11 @@ _HOMES = {
     "count": "coppice.complexity.conventions",
     "criterion": "coppice.criteria.registry",
     "evaluate": "coppice.evaluation.evaluate",
+    "export_litert": "coppice.export.litert.export",
     "export_onnx": "coppice.export.onnx",
+    "export_openvino": "coppice.export.openvino",
+    "export_torch": "coppice.export.pytorch",
+    "export_web": "coppice.export.web.folder",
     "finetune": "coppice.training.train",
     "fold_batch_norm": "coppice.complexity.folding",
     "front_end": "coppice.audio.front_end",
@@ -60,6 +64,7 @@ _HOMES = {
     "quantize_int8": "coppice.quantization.int8",
     "rank": "coppice.criteria.registry",
     "rankings": "coppice.pruning.evidence.rankings",
+    "read_model_file": "coppice.export.model_files",
     "read_onnx": "coppice.export.onnx_file",
     "rebind_": "coppice.pruning.surgery.optimizer",
     "reproduce": "coppice.reproduction.reproduce",
@@ -99,9 +104,14 @@ if TYPE_CHECKING:
     from coppice.evaluation.classify import classify
     from coppice.evaluation.evaluate import evaluate
     from coppice.export.latency import runtime_latency
+    from coppice.export.litert.export import export_litert
+    from coppice.export.model_files import read_model_file
     from coppice.export.onnx import export_onnx
     from coppice.export.onnx_classifier import load_onnx
     from coppice.export.onnx_file import read_onnx
+    from coppice.export.openvino import export_openvino
+    from coppice.export.pytorch import export_torch
+    from coppice.export.web.folder import export_web
     from coppice.listening.listener import Listener
     from coppice.networks.checkpoint import save
     from coppice.networks.classifier import Classifier

@@ -198,7 +198,7 @@ def test_options_that_cannot_be_are_refused_before_anything_is_written(
         ),
         (["evaluate", trained, "--data", others], "label 'cat', which this classifier does not know"),
         (["finetune", trained, "--data", others, "--out", out], "are not the classifier's (dog, rain, saw)."),
-        (["quantize", trained, "--to", "int8", "--out", out], "parameters cannot be stored as 'int8'."),
+        (["quantize", trained, "--to", "int4", "--out", out], "there is no number format 'int4'. Did you mean 'int8'?"),
         (["quantize", trained, "--out", sounds], "it is a folder; give a file"),
         (["data", "get", "esc11"], "there is no dataset 'esc11' to download. Did you mean 'esc10'?"),
         (["data", "info", sounds, "--column", "label"], "--column 'label' is not NAME=VALUE"),

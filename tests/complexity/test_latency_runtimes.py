@@ -38,6 +38,12 @@ def test_a_runtime_that_is_not_installed_is_refused_with_its_extra(monkeypatch):
         latency_runtime("openvino")
 
 
+@pytest.mark.parametrize("threads", [0, -1, 1.5])
+def test_an_impossible_number_of_threads_is_refused(threads):
+    with pytest.raises(CoppiceError, match=f"threads is {threads}; give a whole number from 1"):
+        latency_runtime("onnxruntime", threads=threads)
+
+
 def test_who_plans_loads_no_runtime_but_torch():
     code = (
         "import sys, coppice as cp; cp.Budget(latency_ms='50%', runtime='openvino'); cp.plan; "

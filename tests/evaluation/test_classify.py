@@ -135,9 +135,7 @@ def test_a_sound_with_flaws_is_heard_and_the_flaws_are_said(classifier, tmp_path
 
 def test_a_sound_so_loud_that_numbers_end_is_refused_with_the_reason(classifier, tmp_path):
     soundfile.write(tmp_path / "bad.wav", np.full(SAMPLES, 1e30), RATE, subtype="FLOAT")
-    with pytest.raises(
-        CoppiceError, match=r"bad\.wav is not a number; the largest sample is 1e\+30, where"
-    ):
+    with pytest.raises(CoppiceError, match=r"bad\.wav is not a number; the largest sample is 1e\+30, where"):
         classify(classifier, tmp_path / "bad.wav")
 
 

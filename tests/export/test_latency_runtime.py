@@ -30,6 +30,7 @@ def by_weights(monkeypatch):
     monkeypatch.setattr(ExportedRuntime, "_call", lambda self, model, shape: lambda: stored(model))
     clock = lambda calls, *, seconds: {name: OVERHEAD_MS + 1e-3 * call() for name, call in calls.items()}  # noqa: E731
     monkeypatch.setattr(latency_runtime_module, "medians_ms", clock)
+    monkeypatch.setattr(latency_runtime_module, "fastest_ms", clock)
 
 
 def stored(model):
@@ -43,7 +44,7 @@ def test_a_product_takes_no_share_of_what_a_call_takes():
 
 
 def test_noise_never_makes_a_product_take_less_than_no_time(monkeypatch):
-    monkeypatch.setattr(latency_runtime_module, "medians_ms", lambda calls, *, seconds: {"1": 0.3, "3": 0.2})
+    monkeypatch.setattr(latency_runtime_module, "fastest_ms", lambda calls, *, seconds: {"1": 0.3, "3": 0.2})
     assert latency_runtime("onnxruntime").product_ms(Product("matrix", (1, 3), (3, 2))) == 0
 
 
@@ -80,15 +81,14 @@ def test_a_network_is_translated_once_as_long_as_it_keeps_its_shapes(monkeypatch
 
 
 @pytest.mark.usefixtures("by_weights")
-@pytest.mark.parametrize("share", [80, 40])
-def test_a_budget_names_its_runtime_and_the_pruned_network_holds_it(share, tmp_path, monkeypatch):
+def test_a_budget_names_its_runtime_and_the_pruned_network_holds_it(tmp_path, monkeypatch):
     monkeypatch.setenv("COPPICE_CACHE", str(tmp_path))
     network, example = DCASE2021(frames=50), torch.zeros(1, 1, 40, 50)
-    made = plan(network, "l1", budget=Budget(latency_ms=f"{share}%", runtime="onnxruntime"), example=example)
+    made = plan(network, "l1", budget=Budget(latency_ms="40%", runtime="onnxruntime"), example=example)
     small = prune(network, made, example=example)
     times = latency_runtime("onnxruntime").networks_ms({"before": network, "after": small}, example)
-    assert 0.8 * share / 100 < times["after"] / times["before"] <= share / 100
-    assert made.decided_by.startswith(f"budget latency_ms {share}% in onnxruntime; ")
+    assert 0.93 * 0.4 <= times["after"] / times["before"] <= 0.4
+    assert made.decided_by.startswith("budget latency_ms 40% in onnxruntime; ")
     (said,) = [remark for remark in made.remarks if remark.startswith("latency_ms: ")]
     before, after = (f"{times[name]:.3g}" for name in ("before", "after"))
     assert f"{before} before, {after} after, both measured" in said and ", onnxruntime " in said

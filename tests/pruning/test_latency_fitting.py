@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from coppice.pruning.planning.budget import Budget
 from coppice.pruning.planning.costs import trace_costs
 from coppice.pruning.planning.decide import plan
 from coppice.pruning.surgery.prune import prune
+
+PAGE = Path(__file__).parents[2] / "docs" / "budgets.md"
 
 
 @dataclass
@@ -83,6 +86,15 @@ def test_the_planner_finds_by_itself_what_pays(network, example, share):
     assert [remark.split(" here")[0] for remark in said] == ["conv2 below 16 filters gains little"]
 
 
+def test_the_plan_in_the_documentation_is_what_comes_out():
+    network, example = DCASE2021(frames=500), torch.zeros(1, 1, 40, 500)
+    budget = Budget(latency_ms="40%")
+    made = plan(network, "l1", budget=budget, example=example, latencies=LatencyTable(Lanes()))
+    page = PAGE.read_text(encoding="utf-8")
+    assert widths(made) == {"conv1": 4, "conv2": 16, "conv3": 32} and "keeps 4, 16 and 32 filters" in page
+    assert "\n".join(made.remarks[3:]) in page
+
+
 def test_layers_that_gain_nothing_are_named_and_keep_their_filters(network, example):
     made = plan(
         network,
@@ -95,7 +107,8 @@ def test_layers_that_gain_nothing_are_named_and_keep_their_filters(network, exam
     assert widths(made)["conv3"] == 32
     (said,) = [remark for remark in made.remarks if " here: " in remark]
     assert re.fullmatch(
-        r"conv3 below 32 filters gains nothing here: 1 save [\d.]+ % of the time and [\d.]+ % of the MACs.",
+        r"conv3 below 32 filters gains nothing here: "
+        r"going down to 1 saves [\d.]+ % of the time and [\d.]+ % of the MACs.",
         said,
     )
     assert PruningPlan.from_json(made.to_json()) == made
@@ -119,6 +132,28 @@ def test_the_smallest_network_is_taken_when_nothing_else_holds(network, example)
     how = {"minimum": 2, "example": example, "latencies": LatencyTable(Deaf())}
     made = plan(network, "l1", budget=Budget(latency_ms="70%"), **how)
     assert widths(made) == {"conv1": 2, "conv2": 2, "conv3": 2}
+
+
+def test_a_plan_is_near_its_bound_although_single_layers_seemed_slower_than_they_are(network, example):
+    class Late(Lanes):  # what single layers take says too much of how fast time falls
+        def product_ms(self, product):
+            return 3 * super().product_ms(product)
+
+    runtime = Late(lanes=1)
+    before = runtime.networks_ms({"it": network}, example)["it"]
+    made = plan(network, "l1", budget=Budget(latency_ms="50%"), example=example, latencies=LatencyTable(runtime))
+    assert 0.85 * 0.5 * before <= measured(runtime, network, made, example) <= 0.5 * before
+
+
+def test_times_that_lead_nowhere_leave_the_order_of_importance(network, example):
+    class Misled(Lanes):  # single layers take longer the fewer filters they have
+        def product_ms(self, product):
+            return 50 / super().product_ms(product)
+
+    runtime = Misled(lanes=1)
+    before = runtime.networks_ms({"it": network}, example)["it"]
+    made = plan(network, "l1", budget=Budget(latency_ms="60%"), example=example, latencies=LatencyTable(runtime))
+    assert 0.5 * before <= measured(runtime, network, made, example) <= 0.6 * before
 
 
 def test_a_machine_that_is_not_steady_is_said(network, example):

@@ -55,7 +55,7 @@ systems:
         ("systems.x=[{finetune: {fraction: 0}}]", "fraction is 0: input should be greater than 0."),
         ("systems.x=[{finetune: {fraction: 1.5}}]", "fraction is 1.5: input should be less than or equal to 1."),
         ("headline=nope", "headline 'nope' is not one of the systems."),
-        ("quantize=int8", "quantize is 'int8': input should be 'float16'."),
+        ("quantize=int4", "quantize is 'int4': input should be 'float16', 'bfloat16', 'dynamic_int8' or 'int8'."),
         ("training.epochs", "--set 'training.epochs' is not KEY=VALUE"),
         ("=3", "--set '=3' is not KEY=VALUE"),
         ("training.epochs=[1", "'[1' is not a YAML value."),

@@ -2,8 +2,12 @@ import json
 import shutil
 
 import pytest
+import torch
 import yaml
 from filelock import FileLock
+
+from coppice.export.onnx_classifier import load_onnx
+from coppice.networks.checkpoint import load
 
 
 @pytest.fixture
@@ -76,3 +80,28 @@ def test_the_recipe_in_a_run_folder_repeats_the_run(run, tiny, forked, cache, tm
     answer = forked("run", "run/recipe.yaml", "--out", "run", cwd=tmp_path, env={"COPPICE_CACHE": str(cache)})
     assert answer["code"] == 0
     assert answer["err"].count("not done again") == 5
+
+
+def test_int8_stages_leave_a_file_for_a_runtime_and_its_scores(run):
+    done, answer = run("quantize=int8")
+    assert answer["code"] == 0, answer
+    assert done == ["unpruned, int8", "cosine · int8"]
+    for stage in ("unpruned/int8", "systems/cosine/int8"):
+        metrics = json.loads((run.folder / stage / "metrics.json").read_text())
+        model = run.folder / stage / "model.onnx"
+        assert metrics["complexity"]["stored_as"] == "int8"
+        assert metrics["complexity"]["file_bytes"] == model.stat().st_size
+        assert metrics["quantization"]["calibration_clips"] == 30
+        found = load_onnx(model).posteriors(torch.zeros(1, 40, 25))
+        expected = load(run.folder / stage / "checkpoint.safetensors").posteriors(torch.zeros(1, 40, 25))
+        assert (found - expected).abs().max() < 0.1
+    assert "computed in int8" in (run.folder / "report.html").read_text()
+    assert run("quantize=int8")[0] == []
+
+
+def test_other_storage_formats_take_the_place_of_float16(run):
+    done, _ = run("quantize=dynamic_int8")
+    assert done == ["unpruned, dynamic_int8", "cosine · dynamic_int8"]
+    complexity = json.loads((run.folder / "unpruned/dynamic_int8/metrics.json").read_text())["complexity"]
+    checkpoint = run.folder / "unpruned/dynamic_int8/checkpoint.safetensors"
+    assert complexity["stored_as"] == "dynamic_int8" and load(checkpoint).stored_as == "dynamic_int8"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from coppice.challenge.packed import packed_layers
 from coppice.complexity.stored import stored_bytes
 from coppice.networks.classifier import Classifier
+from coppice.networks.number_formats import format_of, int8_names
 
 _WIDTHS = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "uint8": 1, "int16": 2, "int32": 4}
 
@@ -100,20 +101,20 @@ def storage_of(model: Classifier | nn.Module) -> Storage:
 
 def _tensors(network: nn.Module, format_name: str | None) -> Iterator[_Stored]:
     buffers = dict(network.named_buffers())
+    int8 = int8_names(network)
 
-    def stored(tensor: Tensor, *, is_param: bool) -> _Stored:
-        name = format_name or str(tensor.dtype).removeprefix("torch.").removeprefix("q")
-        return _Stored(tensor, name, is_param)
+    def stored(name: str, tensor: Tensor, *, is_param: bool) -> _Stored:
+        own = str(tensor.dtype).removeprefix("torch.").removeprefix("q")
+        return _Stored(tensor, format_of(name, format_name, int8) if format_name else own, is_param)
 
     for name, parameter in network.named_parameters():
         mask = buffers.get(name.removesuffix("_orig") + "_mask") if name.endswith("_orig") else None
-        yield stored(
-            parameter.detach() if mask is None else parameter.detach() * mask.to(parameter.dtype), is_param=True
-        )
+        plain = parameter.detach() if mask is None else parameter.detach() * mask.to(parameter.dtype)
+        yield stored(name, plain, is_param=True)
     masks = {name.removesuffix("_orig") + "_mask" for name, _ in network.named_parameters() if name.endswith("_orig")}
     for name, buffer in buffers.items():
         if name not in masks and buffer.is_floating_point():
-            yield stored(buffer, is_param=False)
+            yield stored(name, buffer, is_param=False)
     for layer in packed_layers(network).values():
         yield _Stored(layer.weight, str(layer.weight.dtype).removeprefix("torch.q"), True)
         if layer.bias is not None:

@@ -61,6 +61,10 @@ def export(
     if to not in TARGETS:
         raise CoppiceError(f"there is no export to {to!r}. {did_you_mean(to, TARGETS)}")
     if to == "web":
+        if precision != "float32" or calibration:
+            raise CoppiceError(
+                "--to web writes float32; for int8 give it the file of coppice quantize --to int8 --with-front-end."
+            )
         return write_page(model, out, compare=compare, title=title, runtime=runtime_files, clips=clips, json=json)
     for option, given in (("--compare", compare), ("--title", title), ("--runtime-files", runtime_files)):
         if given is not None:

@@ -11,6 +11,7 @@ from coppice.cli import (
     classify,
     data,
     energy,
+    ensemble,
     export,
     listen,
     networks,
@@ -60,6 +61,7 @@ listen.add_commands(app)
 export.add_commands(app)
 published.add_commands(app)
 energy.add_commands(app)
+ensemble.add_commands(app)
 challenge.add_commands(app)
 app.add_typer(data.app, name="data")
 

@@ -126,7 +126,7 @@ def _of_dataset(
 
     prepared = open_clips(source, root, classifier.known_front_end(), test_fold, bad_clips)
     clips, classes = training_clips(classifier, prepared, count=count, seed=seed)
-    given = {"clips": clips, "validation": prepared.log_mel("validation")}
+    given: dict[str, Any] = {"clips": clips, "validation": prepared.log_mel("validation")}
     labels = prepared.clips("validation")["label"]
     if classifier.score == "softmax" and classes is not None and set(labels) <= set(classifier.labels):
         given["targets"] = [classifier.labels.index(label) for label in labels]
@@ -136,9 +136,10 @@ def _of_dataset(
 def _print(done: "Quantized", model: Path) -> None:
     shape = "×".join(map(str, ("clips", *done.clip_shape)))
     agreement = done.agreement
+    sizes = f"{bytes_text(done.size_bytes)} (was {bytes_text(model.stat().st_size)})"
     print_line(
-        f"{done.path}: {bytes_text(done.size_bytes)} (was {bytes_text(model.stat().st_size)}), ONNX opset {done.opset}, "
-        f"{done.input_name} {shape}, calibrated on {done.calibration_clips} clips"
+        f"{done.path}: {sizes}, ONNX opset {done.opset}, {done.input_name} {shape}, calibrated on "
+        f"{done.calibration_clips} clips"
     )
     print_line(f"in int8: {', '.join(done.int8_layers) or 'none'}; in float: {', '.join(done.float_layers) or 'none'}")
     print_line(

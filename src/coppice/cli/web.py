@@ -42,12 +42,13 @@ def write_page(
     print_line(f"{page.folder}: a page of {bytes_text(page.size_bytes)}, ONNX Runtime Web included")
     for one in page.models:
         alone = f" ({bytes_text(one.network_size_bytes)} without its front end)" if one.network_size_bytes else ""
-        agreement = one.agreement
-        checked = "" if agreement is None else (
-            f"; on {agreement.clips} {agreement.material}, largest difference of a posterior "
-            f"{agreement.max_delta:.1e} (allowed: {agreement.tolerance:g}), same class for {percent_text(agreement.top1)}"
-        )  # fmt: skip
-        print_line(f"{one.name}: {one.file}, {bytes_text(one.size_bytes)}{alone}{checked}")
+        print_line(f"{one.name}: {one.file}, {bytes_text(one.size_bytes)}{alone}")
+        if one.agreement is not None:
+            print_line(
+                f"ONNX Runtime against PyTorch on {one.agreement.clips} {one.agreement.material}: largest difference "
+                f"of a posterior {one.agreement.max_delta:.1e} (allowed: {one.agreement.tolerance:g}), same class for "
+                f"{percent_text(one.agreement.top1)}"
+            )
     print_line(f"look at it: python -m http.server --directory {page.folder}, then open http://localhost:8000")
 
 

@@ -68,8 +68,8 @@ class GraphReader:
     def layer(self, node: Any) -> str:
         """Return the name of the layer whose weights a node has, or its own."""
         for tensor in node.input:
-            if tensor.startswith(_PREFIX) and tensor in self.constants:
-                return tensor.removeprefix(_PREFIX).rpartition(".")[0]
+            if tensor.endswith(".weight") and tensor in self.constants:
+                return tensor.removeprefix(_PREFIX).removesuffix(".weight")
         return str(node.name or node.output[0])
 
     def free_name(self, name: str) -> str:

@@ -81,6 +81,20 @@ def time_in_turn(calls: Mapping[str, Callable[[], object]], *, repeats: int, war
     >>> sorted(time_in_turn({"a": lambda: 1, "b": lambda: 2}, repeats=3, warmup=1))
     ['a', 'b']
     """
+    return {
+        name: Latency(float(np.percentile(values, 50)), float(np.percentile(values, 95)))
+        for name, values in durations_ms(calls, repeats=repeats, warmup=warmup).items()
+    }
+
+
+def durations_ms(calls: Mapping[str, Callable[[], object]], *, repeats: int, warmup: int) -> dict[str, list[float]]:
+    """Return how long each call took each time in milliseconds, see :func:`time_in_turn`.
+
+    Examples
+    --------
+    >>> len(durations_ms({"a": lambda: 1}, repeats=3, warmup=1)["a"])
+    3
+    """
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(warmup + repeats):
         for name, call in calls.items():
@@ -88,7 +102,4 @@ def time_in_turn(calls: Mapping[str, Callable[[], object]], *, repeats: int, war
             call()
             if turn >= warmup:
                 times[name].append(1000 * (time.perf_counter() - start))
-    return {
-        name: Latency(float(np.percentile(values, 50)), float(np.percentile(values, 95)))
-        for name, values in times.items()
-    }
+    return times

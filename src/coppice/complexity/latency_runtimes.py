@@ -41,7 +41,7 @@ def latency_runtime(name: str = "torch", *, threads: int = 1) -> Runtime:
     Raises
     ------
     CoppiceError
-        If it does not exist or is not installed.
+        If it does not exist or is not installed, or ``threads`` is no whole number from 1.
 
     Examples
     --------
@@ -49,6 +49,8 @@ def latency_runtime(name: str = "torch", *, threads: int = 1) -> Runtime:
     True
     """
     check_runtime(name)
+    if not isinstance(threads, int) or threads < 1:
+        raise CoppiceError(f"threads is {threads!r}; give a whole number from 1, such as 2.")
     if name == "torch":
         return TorchRuntime(threads=threads)
     runtime: Runtime = import_module(_EXPORTED).ExportedRuntime(name, threads=threads)

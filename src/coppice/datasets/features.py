@@ -196,7 +196,7 @@ def _fill(store: Path, dataset: Dataset, front_end: FrontEnd, threads: int) -> N
         partial.complete()
 
 
-def clip_waveform(clip: Mapping[str, Any], front_end: FrontEnd) -> tuple[Float32[np.ndarray, " samples"], str]:
+def clip_waveform(clip: Mapping[Any, Any], front_end: FrontEnd) -> tuple[Float32[np.ndarray, " samples"], str]:
     """Return one clip's waveform at a front end's rate and length, and what was done for the length.
 
     Parameters
@@ -234,7 +234,7 @@ def clip_waveform(clip: Mapping[str, Any], front_end: FrontEnd) -> tuple[Float32
     return fit_length(waveform, samples=front_end.samples, pad=front_end.pad), change
 
 
-def _features(clip: Mapping[str, Any], front_end: FrontEnd) -> tuple[np.ndarray, str]:
+def _features(clip: Mapping[Any, Any], front_end: FrontEnd) -> tuple[np.ndarray, str]:
     """Return the log-mel picture of one clip, and whether it was cut or padded."""
     waveform, change = clip_waveform(clip, front_end)
     return log_mel(waveform, front_end).numpy(), change

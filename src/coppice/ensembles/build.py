@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from coppice.core.errors import CoppiceError
 from coppice.core.modes import eval_mode
 from coppice.ensembles.combination import Combination
 from coppice.ensembles.sharing import shared_layers
 from coppice.networks.classifier import Classifier, as_network
-from coppice.networks.ensemble import Ensemble
+from coppice.networks.ensemble import Ensemble, Member
 
 _MOST_OFF = 1e-5
 
@@ -23,8 +23,8 @@ def ensemble(
 ) -> Classifier:
     """Make one classifier of several, whose posteriors are their mean.
 
-    It can be saved in one file, quantized, exported as one graph, profiled and listened with like any other. Layers that
-    members have in common, with bit for bit the same weights behind the same operators, are found by themselves
+    It can be saved in one file, quantized, exported as one graph, profiled and listened with like any other. Layers
+    that members have in common, with bit for bit the same weights behind the same operators, are found by themselves
     (:func:`coppice.ensembles.sharing.shared_layers`), stored, counted and computed once. The classes of a member are
     matched by name, and a member that was trained with another normalisation of the bands keeps it.
 
@@ -48,8 +48,10 @@ def ensemble(
 
     Examples
     --------
+    >>> from coppice.audio.front_end import front_end
     >>> from coppice.networks.surrey2022 import Surrey2022
-    >>> one, other = (Classifier(Surrey2022(), None, tuple("abcdefghij"), None, None) for _ in range(2))
+    >>> ear = front_end("surrey2022")
+    >>> one, other = (Classifier(Surrey2022(), ear, tuple("abcdefghij"), None, None) for _ in range(2))
     >>> both = ensemble({"one": one, "other": other})
     >>> both.labels == one.labels, sorted(both.network.shared)
     (True, [])
@@ -58,12 +60,12 @@ def ensemble(
     for name, member in named.items():
         if not isinstance(member, Classifier):
             raise CoppiceError(f"{name} is a {type(member).__name__}, not a classifier; load it with coppice.load.")
-    rule = combination or Combination.equal(max(len(named), 1))
+    if len(named) < 2:
+        raise CoppiceError(f"an ensemble needs two members or more, and this one has {len(named)}.")
+    rule = combination or Combination.equal(len(named))
     if len(rule.weights) != len(named):
         raise CoppiceError(f"there are {len(named)} members and {len(rule.weights)} weights; give one for each.")
     chosen = {name: member for (name, member), w in zip(named.items(), rule.weights, strict=True) if w > 0}
-    if len(named) < 2:
-        raise CoppiceError(f"an ensemble needs two members or more, and this one has {len(named)}.")
     if len(chosen) == 1 and rule.temperature == 1:
         return next(iter(chosen.values()))
     first_name, first = next(iter(chosen.items()))
@@ -77,7 +79,7 @@ def ensemble(
     ]
     found = _same_input_only(parts, shared_layers([part["network"] for part in parts], as_network(first)[1]))
     network = Ensemble(members=parts, how=rule.how, temperature=rule.temperature, shared=found)
-    for part, member in zip(network.members, chosen.values(), strict=True):
+    for part, member in zip(network.parts, chosen.values(), strict=True):
         if part.bands is not None:
             _set_scale_(part, member, normalised)
     network.eval()
@@ -122,7 +124,9 @@ def _options(member: Classifier, normalised: Classifier) -> dict[str, Any]:
         options["order"] = [member.labels.index(label) for label in normalised.labels]
     if not (_same(member.band_mean, normalised.band_mean) and _same(member.band_std, normalised.band_std)):
         if member.band_mean is None:
-            raise CoppiceError("a member's normalisation is not known and another's is; fine-tune it, which measures it.")
+            raise CoppiceError(
+                "a member's normalisation is not known and another's is; fine-tune it, which measures it."
+            )
         options["bands"] = len(member.band_mean)
     return options
 
@@ -137,7 +141,7 @@ def _same_input_only(parts: Sequence[Mapping[str, Any]], found: Mapping[str, str
     return {layer: owner for layer, owner in found.items() if not own & {layer.split(".")[0], owner.split(".")[0]}}
 
 
-def _set_scale_(part: nn.Module, member: Classifier, normalised: Classifier) -> None:
+def _set_scale_(part: Member, member: Classifier, normalised: Classifier) -> None:
     """Let a member hear ``(x - mean) / std`` of its own bands, given that of the ensemble's."""
     assert member.band_mean is not None and member.band_std is not None
     assert normalised.band_mean is not None and normalised.band_std is not None
@@ -170,7 +174,7 @@ def _prove(made: Classifier, chosen: Mapping[str, Classifier], rule: Combination
         features = example
         if not _same(member.band_mean, made.band_mean) or not _same(member.band_std, made.band_std):
             assert made.band_mean is not None and made.band_std is not None
-            features = member.normalise((example[:, 0] * made.band_std[:, None] + made.band_mean[:, None]))
+            features = member.normalise(example[:, 0] * made.band_std[:, None] + made.band_mean[:, None])
         with eval_mode(member.network):
             logits = member.network(features)[:, [member.labels.index(label) for label in made.labels]]
         said.append(logits.double().softmax(1).numpy())

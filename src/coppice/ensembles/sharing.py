@@ -74,7 +74,7 @@ class _Numbering(TorchFunctionMode):
         self._next = 0
 
     def enter(self, layers: dict[str, nn.Module], example: Tensor) -> None:
-        """Begin a member: its input is the same as that of the others, its weights have the numbers of their content."""
+        """Begin a member: its input is that of the others, its weights have the numbers of their content."""
         self.layers |= layers
         self._held: dict[int, tuple[Tensor, int]] = {}
         self._layer_of: dict[int, str] = {}
@@ -103,8 +103,8 @@ class _Numbering(TorchFunctionMode):
         if not known:
             self._calls[key] = (self._fresh(), mine)
         number, theirs = self._calls[key]
-        for own, other in zip(mine, theirs, strict=True):
-            self.owners.setdefault(own, set()).add(other if known and other != own else None)
+        for own, owner in zip(mine, theirs, strict=True):
+            self.owners.setdefault(own, set()).add(owner if known and owner != own else None)
         for place, value in enumerate(result if isinstance(result, tuple | list) else (result,)):
             if isinstance(value, Tensor) and id(value) not in self._layer_of:
                 self._give(value, self._part(number, place))

@@ -157,7 +157,8 @@ def advice(rows: Sequence[RuntimeLatency]) -> tuple[str, ...]:
     """
     compared = [row for row in rows if row.speed_up is not None]
     several = len({row.model for row in compared}) > 1
-    sentences = [f"{f'{row.model} in ' if several else ''}{row.runtime}: {_lost(row)}." for row in compared if _lost(row)]
+    names = [f"{row.model} in {row.runtime}" if several else row.runtime for row in compared]
+    sentences = [f"{name}: {_lost(row)}." for name, row in zip(names, compared, strict=True) if _lost(row)]
     if not sentences:
         return ()
     sentences.append(
@@ -206,7 +207,11 @@ def _ready(models: Mapping[str, Runnable], pairs: Sequence[tuple[str, str]]) -> 
 def _measured(
     ready: Mapping[tuple[str, str], Any], *, threads: int, repeats: int, warmup: int
 ) -> dict[tuple[str, str], Latency]:
-    makers: dict[str, Callable[..., Call]] = {"onnxruntime": onnxruntime_call, "openvino": openvino_call, "litert": litert_call}
+    makers: dict[str, Callable[..., Call]] = {
+        "onnxruntime": onnxruntime_call,
+        "openvino": openvino_call,
+        "litert": litert_call,
+    }
     calls: dict[str, Call] = {}
     with ExitStack() as stack:
         stack.callback(torch.set_num_threads, torch.get_num_threads())

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from coppice.complexity.product import Product
@@ -32,13 +31,13 @@ def product_graph(product: Product, *, copies: int = 1) -> OnnxFile:
     Examples
     --------
     >>> product = Product("matrix", (1, 8), (8, 4), bias=True)
+    >>> import onnx
     >>> model = onnx.load_model_from_string(product_graph(product, copies=2).content)
     >>> [node.op_type for node in model.graph.node]
     ['Gemm', 'Gemm', 'Add']
     """
     given, weight, bias = product.tensors()
-    on_paper = [given.to("meta"), weight.to("meta")]
-    shape = product.run(*on_paper, None if bias is None else bias.to("meta")).shape
+    shape = product.run(given.to("meta"), weight.to("meta"), None if bias is None else bias.to("meta")).shape
     operator, attributes = _operator(product)
     nodes, stored = [], []
     total = ""
@@ -47,9 +46,8 @@ def product_graph(product: Product, *, copies: int = 1) -> OnnxFile:
         for name, tensor in {"weight": weight, "bias": bias}.items():
             if tensor is not None:
                 names.append(f"{name}{copy}")
-                stored.append(
-                    numpy_helper.from_array((tensor + copy / 64).numpy(), names[-1])
-                )  # equal ones would merge
+                other = tensor + copy / 64  # equal ones might be merged
+                stored.append(numpy_helper.from_array(other.numpy(), names[-1]))
         nodes.append(helper.make_node(operator, names, [f"product{copy}"], **attributes))
         if copy:
             nodes.append(helper.make_node("Add", [total, f"product{copy}"], [f"total{copy}"]))

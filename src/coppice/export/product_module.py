@@ -27,7 +27,7 @@ class ProductModule(nn.Module):
         super().__init__()
         self.product = product
         _, weight, bias = product.tensors()
-        shifts = [copy / 64 for copy in range(copies)]  # equal weights would merge
+        shifts = [copy / 64 for copy in range(copies)]  # equal ones might be merged
         self.weights = nn.ParameterList([weight + shift for shift in shifts])
         self.biases = nn.ParameterList([] if bias is None else [bias + shift for shift in shifts])
         self.eval()

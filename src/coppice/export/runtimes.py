@@ -179,7 +179,7 @@ def _openvino_request(model: "OnnxFile | OpenVINOFile", shape: tuple[int, ...], 
 def _litert_interpreter(model: "LiteRTFile", threads: int) -> Any:
     litert = runtime("litert")
     try:
-        with _silenced():
+        with silenced():
             interpreter = litert.Interpreter(model_content=model.content, num_threads=threads)
             interpreter.allocate_tensors()
     except Exception as error:  # its exceptions have no common class of their own
@@ -188,7 +188,7 @@ def _litert_interpreter(model: "LiteRTFile", threads: int) -> Any:
 
 
 @contextmanager
-def _silenced() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Keep what LiteRT says of its kernels off the standard error stream, which it writes to by itself."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -229,10 +229,20 @@ def _check_bands(tensors: Mapping[str, Tensor], front_end: FrontEnd | None) -> N
 
 def _check_fit(network: nn.Module, front_end: FrontEnd | None, labels: Sequence[str]) -> None:
     """Refuse a known architecture of other sizes than its front end and labels."""
-    config = network_identity(network).get("config", {})
     sizes = {"classes": len(labels)}
     if front_end is not None:
         sizes |= {"bands": front_end.n_mels, "frames": front_end.frames}
-    for key, size in sizes.items():
-        if config.get(key, size) != size:
-            raise CoppiceError(f"the network is built for {config[key]} {key} but front end and labels give {size}.")
+    for config in _configs(network_identity(network)):
+        for key, size in sizes.items():
+            if config.get(key, size) != size:
+                raise CoppiceError(
+                    f"the network is built for {config[key]} {key} but front end and labels give {size}."
+                )
+
+
+def _configs(identity: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the arguments that build a network, and those of the members of an ensemble."""
+    config = identity.get("config", {})
+    yield config
+    for member in config.get("members", ()):
+        yield from _configs(member["network"])

@@ -70,7 +70,10 @@ class Ensemble(nn.Module):
         if not (isinstance(temperature, int | float) and 0 < temperature < math.inf):
             raise CoppiceError(f"an ensemble cannot have the temperature {temperature!r}; give a number above 0.")
         self.how, self.temperature = how, float(temperature)
-        self.members = nn.ModuleList(_Member(**member) for member in members)
+        self.members = nn.ModuleList(
+            Member(**{name: value for name, value in member.items() if name != "weight"}) for member in members
+        )
+        self._check_kin()
         self.weights = tuple(_weight(member) for member in members)
         if abs(sum(self.weights) - 1) > 1e-6:
             raise CoppiceError(f"the members' weights sum to {sum(self.weights):.6g}, not to 1.")
@@ -83,7 +86,13 @@ class Ensemble(nn.Module):
     @property
     def input_shape(self) -> tuple[int, ...]:
         """What an imported member takes, where that says so."""
-        return self.members[0].network.input_shape  # type: ignore[no-any-return,union-attr]
+        shape: tuple[int, ...] = self.parts[0].network.input_shape  # type: ignore[assignment]
+        return shape
+
+    @property
+    def parts(self) -> list["Member"]:
+        """The members, each with its own normalisation and order of classes."""
+        return [member for member in self.members if isinstance(member, Member)]
 
     def config(self) -> dict[str, Any]:
         """Return the arguments that build an ensemble of these shapes.
@@ -94,14 +103,14 @@ class Ensemble(nn.Module):
             If a member is of a class that Coppice does not know, so that no file can say how to build it.
         """
         members: list[dict[str, Any]] = []
-        for weight, member in zip(self.weights, self.members, strict=True):
-            identity = dict(network_identity(member.network))  # type: ignore[arg-type]
+        for weight, member in zip(self.weights, self.parts, strict=True):
+            identity = dict(network_identity(member.network))
             if "name" not in identity:
                 raise CoppiceError(
                     f"the ensemble has a member of the class {identity['class']!r}, which Coppice does not know, so "
                     "that it cannot be stored; save the members one by one."
                 )
-            members.append({"network": identity, "weight": weight, **member.options()})  # type: ignore[operator]
+            members.append({"network": identity, "weight": weight, **member.options()})
         return {"members": members, "how": self.how, "temperature": self.temperature, "shared": dict(self.shared)}
 
     def forward(self, features: Float[Tensor, "clips channels *axes"]) -> Float[Tensor, "clips classes"]:
@@ -115,28 +124,45 @@ class Ensemble(nn.Module):
         shares = [log + math.log(weight) for weight, log in zip(self.weights, logs, strict=True)]
         return torch.logsumexp(torch.stack(shares), dim=0) / self.temperature
 
+    def _check_kin(self) -> None:
+        """Refuse members that are built for other sizes than one another."""
+        configs = [network_identity(part.network).get("config", {}) for part in self.parts]
+        for size in ("classes", "bands", "frames"):
+            found = {config[size] for config in configs if size in config}
+            if size == "classes":
+                found |= {len(part.order) for part in self.parts if part.order is not None}
+            if size == "bands":
+                found |= {part.bands for part in self.parts if part.bands is not None}
+            if len(found) > 1:
+                raise CoppiceError(f"the members of an ensemble are built for {' and '.join(map(str, found))} {size}.")
+
     def _share(self, layer: str, owner: str) -> None:
         (to, name), (source, theirs) = _place(layer), _place(owner)
         if not 0 <= source < to < len(self.members):
             raise CoppiceError(f"an ensemble cannot share {layer!r} with {owner!r}: there is no such earlier member.")
-        networks = [member.network for member in self.members]
+        networks = [member.network for member in self.parts]
         try:
-            found = networks[source].get_submodule(theirs)  # type: ignore[union-attr,operator]
-            parent = networks[to].get_submodule(name.rpartition(".")[0])  # type: ignore[union-attr,operator]
+            found = networks[source].get_submodule(theirs)
+            parent = networks[to].get_submodule(name.rpartition(".")[0])
             parent.get_submodule(name.rpartition(".")[2])
         except AttributeError as error:
             raise CoppiceError(f"an ensemble cannot share {layer!r} with {owner!r}: there is no such layer.") from error
         setattr(parent, name.rpartition(".")[2], found)
 
 
-class _Member(nn.Module):
-    """A network that hears in its own normalisation and says the classes in the ensemble's order."""
+class Member(nn.Module):
+    """A network that hears in its own normalisation and says the classes in the ensemble's order.
+
+    Parameters
+    ----------
+    network, order, bands
+        See :class:`Ensemble`.
+    """
 
     def __init__(
         self,
         *,
         network: nn.Module | Mapping[str, Any],
-        weight: float,
         order: Sequence[int] | None = None,
         bands: int | None = None,
     ) -> None:
@@ -149,17 +175,21 @@ class _Member(nn.Module):
         if self.order is not None and sorted(self.order) != list(range(len(self.order))):
             raise CoppiceError(f"the order of a member's classes is {self.order}; each class has to come once.")
         self.bands = bands
+        self.scale: Tensor
+        self.shift: Tensor
         if bands is not None:
             self.register_buffer("scale", torch.ones(bands))
             self.register_buffer("shift", torch.zeros(bands))
 
     def options(self) -> dict[str, Any]:
+        """Return the arguments that are not the defaults."""
         given = {"order": self.order, "bands": self.bands}
         return {name: value for name, value in given.items() if value is not None}
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Float[Tensor, "clips channels *axes"]) -> Float[Tensor, "clips classes"]:
+        """Return the network's logits."""
         if self.bands is not None:
-            features = features * self.scale[:, None] + self.shift[:, None]  # type: ignore[index]
+            features = features * self.scale[:, None] + self.shift[:, None]
         logits: Tensor = self.network(features)
         return logits if self.order is None else logits[:, self.order]
 

@@ -169,13 +169,15 @@ def _kind(path: Path) -> str:
             start = handle.read(16)
     if not size:
         raise CoppiceError(f"{path} is empty; copy or download it again.")
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size - 8:  # whatever byte the length begins with
+        return "coppice"
     if start[:8] == b"\x89HDF\r\n\x1a\n" or path.suffix == ".keras":  # that archive is refused with advice
         return "keras"
     if start[4:8] == b"TFL3":
         return "tflite"
     if start[:4] == b"PK\x03\x04" or start[:1] == b"\x80":
         return "torch"
-    if start[8:9] == b"{" or path.suffix == ".safetensors":
+    if path.suffix == ".safetensors":
         return "coppice"
     raise CoppiceError(f"{path} is none of the files that can be loaded: {', '.join(FORMATS)}.")
 

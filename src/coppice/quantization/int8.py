@@ -147,6 +147,8 @@ def quantize_int8(
     for layer in in_float:
         if layer not in layers:
             raise CoppiceError(f"there is no layer {layer!r} to leave in float. {did_you_mean(layer, layers)}")
+    if not set(layers) - set(in_float):
+        raise CoppiceError("no convolution or dense layer is left to compute in int8; store 16-bit numbers instead.")
     expected = _posteriors(classifier, judged)
     judge = Judge(expected, None if targets is None else np.asarray(targets), classifier.score)
     graph, drop = rounded_within(

@@ -16,6 +16,8 @@ from coppice.quantization.judge import Judge
 from coppice.quantization.layers import layer_nodes
 from coppice.quantization.post_training import rounded_graph
 
+_LAST_BITS = 1e-9  # in which shares of clips differ from what is written as 0.03
+
 
 def rounded_within(
     model: OnnxFile,
@@ -28,9 +30,8 @@ def rounded_within(
 ) -> tuple[Any, float]:
     """Quantize a graph, and put back layers into float until no more is lost than allowed.
 
-    Where all layers in int8 lose too much, each layer is put back alone, and the layers are ordered by the log-loss
-    that is left then; they go back in this order, one more at a time, until the drop is small enough. Ranges and biases
-    are measured anew each time.
+    Where all layers in int8 lose too much, the layer goes back without which the log-loss is smallest, then of the
+    others the next one in the same way, until the drop is small enough. Ranges and biases are measured anew each time.
 
     Parameters
     ----------
@@ -66,26 +67,30 @@ def rounded_within(
     def tried(layers: Sequence[str]) -> tuple[Any, Float[np.ndarray, "judged classes"]]:
         graph = rounded_graph(model, inputs, in_float=[*fixed, *(nodes[layer] for layer in layers)])
         file = parse_onnx(graph.SerializeToString(), model.name)
-        return graph, onnxruntime_posteriors(file, threads=1)(judged).astype(np.float64)
+        found = onnxruntime_posteriors(file, threads=1)(judged).astype(np.float64)
+        if not np.isfinite(found).all():
+            raise CoppiceError(f"{model.name} gives posteriors in int8 that are not numbers; store 16-bit numbers.")
+        return graph, found
 
     graph, found = tried(())
     first = drop = judge.drop(found)
-    if max_drop is None or drop <= max_drop:
+    if max_drop is None or drop <= max_drop + _LAST_BITS:
         return graph, drop
-    with progress_bar("layers in float", 2 * len(free) - 1) as advance:
-        left: dict[str, float] = {}
-        for layer in free:
-            left[layer] = judge.loss(tried([layer])[1])
-            advance(1, layer)
-        order = sorted(free, key=lambda layer: left[layer])
-        for number in range(1, len(order)):
-            graph, found = tried(order[:number])
-            drop = judge.drop(found)
-            advance(1, f"{number} layers: {percent_text(drop)} lost")
-            if drop <= max_drop:
+    back: list[str] = []
+    with progress_bar("layers in float", len(free) * (len(free) + 1) // 2 - 1) as advance:
+        while len(back) < len(free) - 1:
+            best = np.inf
+            for layer in (layer for layer in free if layer not in back):
+                candidate, found = tried([*back, layer])
+                advance(1, f"{', '.join([*back, layer])}: {percent_text(judge.drop(found))} lost")
+                if judge.loss(found) < best:
+                    best, chosen, graph, drop = judge.loss(found), layer, candidate, judge.drop(found)
+            back.append(chosen)
+            if drop <= max_drop + _LAST_BITS:
                 return graph, drop
+    (last,) = (layer for layer in free if layer not in back)
     raise CoppiceError(
         f"int8 loses {percent_text(first)} of the {judge.measure} on {len(judged)} clips, and {percent_text(drop)} "
-        f"with all layers in float but {order[-1]}, where {percent_text(max_drop)} are allowed. Allow more, or store "
+        f"with all layers in float but {last}, where {percent_text(max_drop)} are allowed. Allow more, or store "
         "16-bit numbers."
     )

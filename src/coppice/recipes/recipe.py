@@ -112,7 +112,7 @@ class Recipe(Part):
     training: Fit = Fit()
     systems: dict[Name, list[Step]] = Field(default_factory=dict)
     headline: str | None = None
-    quantize: Literal["float16"] | None = "float16"
+    quantize: Literal["float16", "bfloat16", "dynamic_int8", "int8"] | None = "float16"
 
     @model_validator(mode="after")
     def _headline_is_a_system(self) -> "Recipe":

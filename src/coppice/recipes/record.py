@@ -7,9 +7,12 @@ from typing import Any
 from coppice.complexity.profile import profile
 from coppice.core.files import write_json
 from coppice.datasets.prepare import Prepared
-from coppice.evaluation.evaluate import evaluate, write_predictions
+from coppice.evaluation.evaluate import Scored, evaluate, write_predictions
 from coppice.networks.checkpoint import load, save
 from coppice.networks.classifier import Classifier
+from coppice.pruning.evidence.training_clips import training_clips
+
+CALIBRATION = 100
 
 
 def record(classifier: Classifier, data: Prepared, folder: Path) -> None:
@@ -28,10 +31,7 @@ def record(classifier: Classifier, data: Prepared, folder: Path) -> None:
     """
     path = save(classifier, folder / "checkpoint.safetensors")
     stored = load(path)
-    evaluations: dict[str, Any] = {}
-    for part in ("validation", "test"):
-        evaluations[part], predictions = evaluate(stored, data.log_mel(part), data.clips(part))
-    write_predictions(predictions, folder / "predictions.csv")
+    evaluations = _evaluations(stored, data, folder)
     short = {
         part: {name: scores[name] for name in ("clips", "accuracy", "macro_accuracy", "log_loss")}
         for part, scores in evaluations.items()
@@ -46,3 +46,44 @@ def record(classifier: Classifier, data: Prepared, folder: Path) -> None:
         names = ("best_epoch", "epochs", "stopped", "precision", "precision_reason", "fraction", "clips")
         metrics["training"] = {name: last[name] for name in names}
     write_json(folder / "metrics.json", metrics)
+
+
+def record_int8(classifier: Classifier, data: Prepared, folder: Path, *, seed: int) -> None:
+    """Write ``model.onnx`` in int8, with ``metrics.json`` and ``predictions.csv`` of what ONNX Runtime makes of it.
+
+    The network in float32 lies beside it as ``checkpoint.safetensors``.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        To be quantized.
+    data : Prepared
+        Training clips to calibrate on; validation and test clips.
+    folder : Path
+        Exists.
+    seed : int
+        Which training clips.
+    """
+    # They bring the ONNX packages, which runs without int8 need not wait for.
+    from coppice.export.onnx_classifier import load_onnx
+    from coppice.quantization.int8 import quantize_int8
+
+    save(classifier, folder / "checkpoint.safetensors")
+    clips, _ = training_clips(classifier, data, count=CALIBRATION, seed=seed)
+    done = quantize_int8(classifier, folder / "model.onnx", clips=clips)
+    evaluations = _evaluations(load_onnx(done.path), data, folder)
+    cost = {**profile(classifier, latency=False).to_dict(), "stored_as": "int8", "file_bytes": done.size_bytes}
+    quantized = {
+        "calibration_clips": done.calibration_clips,
+        "int8_layers": list(done.int8_layers),
+        "float_layers": list(done.float_layers),
+    }
+    write_json(folder / "metrics.json", {"evaluation": evaluations, "complexity": cost, "quantization": quantized})
+
+
+def _evaluations(classifier: Scored, data: Prepared, folder: Path) -> dict[str, Any]:
+    evaluations: dict[str, Any] = {}
+    for part in ("validation", "test"):
+        evaluations[part], predictions = evaluate(classifier, data.log_mel(part), data.clips(part))
+    write_predictions(predictions, folder / "predictions.csv")
+    return evaluations

@@ -17,11 +17,11 @@ from coppice.core.units import percent_text
 from coppice.datasets.prepare import Prepared
 from coppice.datasets.splits import PARTS
 from coppice.networks.checkpoint import load
-from coppice.quantization.rounding import quantize
+from coppice.quantization.rounding import SMALLER, quantize
 from coppice.recipes.environment import environment
 from coppice.recipes.material import check_systems, open_material
 from coppice.recipes.recipe import Recipe
-from coppice.recipes.record import record
+from coppice.recipes.record import record, record_int8
 from coppice.recipes.stages import Stage, do_stage, locked_run, refuse_foreign, tidy
 from coppice.recipes.steps import PlainStep, do_step, plain_steps
 from coppice.reports.report import write_report
@@ -145,7 +145,11 @@ class SingleRun:
         to = str(self.recipe.quantize)
 
         def work(folder: Path) -> None:
-            record(quantize(load(before.folder / _CHECKPOINT), to=to), self.data, folder)
+            classifier = load(before.folder / _CHECKPOINT)
+            if to == "int8":
+                record_int8(classifier, self.data, folder, seed=self.seed)
+            else:
+                record(quantize(classifier, to=to), self.data, folder)
 
         entry = {
             "id": f"{system or 'unpruned'}/{to}",
@@ -155,7 +159,8 @@ class SingleRun:
             "parent": parent,
             "folder": f"systems/{system}/{to}" if system else f"unpruned/{to}",
         }
-        self._do(entry, {"before": before.digest, "to": to, "data": self._data_digest}, work)
+        inputs = {"before": before.digest, "to": to, "data": self._data_digest}
+        self._do(entry, {**inputs, "seed": self.seed} if to == "int8" else inputs, work)
 
     def _do(self, entry: dict[str, Any], inputs: dict[str, Any], work: Callable[[Path], None]) -> Stage:
         stage = do_stage(self.folder, entry["folder"], inputs, work)
@@ -168,8 +173,8 @@ class SingleRun:
         return stage
 
     def _latency(self) -> None:
-        # float16 is how numbers are stored; the arithmetic, and so the time, is that of the stage before.
-        timed = {e["id"]: s for e, s in self.done if e["kind"] != "float16"}
+        # What is only stored in fewer bits takes the time of the stage before; int8 does not run in PyTorch.
+        timed = {e["id"]: s for e, s in self.done if e["kind"] not in (*SMALLER, "int8")}
         path = self.folder / "latency.json"
         key = digest({"stages": {name: stage.digest for name, stage in timed.items()}, "repeats": _REPEATS})
         if _latency_digest(path) == key:

@@ -45,6 +45,9 @@ STEPS = {
     "dense": "dense layer shrunk",
     "finetune": "fine-tuned",
     "float16": "stored as float16",
+    "bfloat16": "stored as bfloat16",
+    "dynamic_int8": "large weights stored as int8",
+    "int8": "computed in int8",
 }
 
 

@@ -70,6 +70,7 @@ class MeanStage(Record):
     size_bytes_float32: Spread | None = None
     size_bytes_float16: Spread | None = None
     size_bytes_folded_float16: Spread | None = None
+    file_bytes: Spread | None = None
     per_run: tuple[FoldScore, ...] = ()
 
 

@@ -15,7 +15,9 @@ def cross_validation_points(record: CrossValidationRecord) -> list[Point]:
     for stage in record.summary.stages:
         if stage.accuracy is None:
             continue
-        size = stage.size_bytes_float16 if stage.kind == "float16" else stage.size_bytes_float32
+        sizes = {"float16": stage.size_bytes_float16, "bfloat16": stage.size_bytes_float16}
+        sizes |= dict.fromkeys(("dynamic_int8", "int8"), stage.file_bytes)
+        size = sizes.get(stage.kind, stage.size_bytes_float32)
         points.append(
             Point(
                 stage=stage.title,

@@ -80,8 +80,10 @@ class Complexity(Record):
 
     @property
     def size_bytes_stored(self) -> int | None:
-        """Size of the parameters in the number format in which this stage stores them."""
-        return self.size_bytes_float16 if self.stored_as == "float16" else self.size_bytes_float32
+        """Size of the parameters as this stage stores them; where formats mix, of the file."""
+        if self.stored_as in ("dynamic_int8", "int8"):
+            return self.file_bytes
+        return self.size_bytes_float16 if self.stored_as in ("float16", "bfloat16") else self.size_bytes_float32
 
 
 class Training(Record):

@@ -24,12 +24,16 @@ from coppice.reports.measures import (
 R = TypeVar("R", bound=Record)
 
 FIT_KINDS = ("train", "finetune")
+STORED_KINDS = ("float16", "bfloat16", "dynamic_int8")
 _KIND_TITLES = {
     "train": "trained",
     "prune": "pruned",
     "dense": "dense layer shrunk",
     "finetune": "fine-tuned",
     "float16": "float16",
+    "bfloat16": "bfloat16",
+    "dynamic_int8": "large weights int8",
+    "int8": "int8",
 }
 
 
@@ -182,11 +186,11 @@ class RunRecord:
     def latency_of(self, stage: StageRecord) -> tuple[LatencyTimes, StageRecord] | None:
         """Return the measured times of a stage, or of the stage whose parameters it stores in another format.
 
-        Storing parameters as float16 changes neither shapes nor arithmetic, so its time is its parent's.
+        Storing parameters in fewer bits changes neither shapes nor arithmetic, so its time is its parent's.
         """
         if stage.latency is not None:
             return stage.latency, stage
-        if stage.entry.kind == "float16":
+        if stage.entry.kind in STORED_KINDS:
             parent = next((s for s in self.stages if s.entry.id == stage.entry.parent), None)
             if parent is not None and parent.latency is not None:
                 return parent.latency, parent

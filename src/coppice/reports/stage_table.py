@@ -157,7 +157,7 @@ def _footnotes(run: RunRecord) -> tuple[str, ...]:
             run.latency.how or "",
         ]
         notes.append("Latency: median (p50) and 95th percentile (p95); " + ", ".join(p for p in parts if p) + ".")
-        notes.append("“As before”: float16 is a storage format here; arithmetic stays float32 and takes as long.")
+        notes.append("“As before”: numbers are only stored in fewer bits; arithmetic stays float32 and takes as long.")
         notes.append("Speed-up ÷ MAC reduction: how much of the saved work arrives as saved time; 1 is all of it.")
     return tuple(notes)
 

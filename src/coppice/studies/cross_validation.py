@@ -31,6 +31,7 @@ _COSTS = (
     "size_bytes_float32",
     "size_bytes_float16",
     "size_bytes_folded_float16",
+    "file_bytes",
 )
 
 

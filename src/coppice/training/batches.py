@@ -30,11 +30,18 @@ class EpochOrder(Sampler[list[int]]):
 
 
 def shuffled_batches(
-    inputs: Float[Tensor, "clips 1 mels frames"], targets: Int[Tensor, " clips"], *, batch_size: int, seed: int
+    inputs: Float[Tensor, "clips 1 mels frames"],
+    targets: Int[Tensor, " clips"],
+    *more: Float[Tensor, "clips classes"],
+    batch_size: int,
+    seed: int,
 ) -> DataLoader:
-    """Return training batches; every clip comes once an epoch, the last batch may be smaller."""
+    """Return training batches; every clip comes once an epoch, the last batch may be smaller.
+
+    ``more`` are tensors with a row for each clip that come along, such as what a teacher says.
+    """
     order = EpochOrder(len(targets), batch_size=batch_size, seed=seed)
-    return DataLoader(TensorDataset(inputs, targets), sampler=order, batch_size=None)
+    return DataLoader(TensorDataset(inputs, targets, *more), sampler=order, batch_size=None)
 
 
 def ordered_batches(

@@ -30,6 +30,7 @@ from coppice.training.layout import training_layout
 from coppice.training.mixup import mixup_loss
 from coppice.training.precision import Precision, choose_precision
 from coppice.training.settings import TrainingSettings
+from coppice.training.teacher import Teacher
 
 Inputs = Float[Tensor, "clips 1 mels frames"]
 Targets = Int[Tensor, " clips"]
@@ -66,16 +67,18 @@ class Fitted:
 class _Fitting(LightningModule):
     """Cross-entropy and Adam around a network, for Lightning."""
 
-    def __init__(self, network: nn.Module, settings: TrainingSettings) -> None:
+    def __init__(self, network: nn.Module, settings: TrainingSettings, teacher: Teacher | None) -> None:
         super().__init__()
-        self.network, self.settings = network, settings
+        self.network, self.settings, self.teacher = network, settings, teacher
         self._validation: list[tuple[Tensor, Tensor]] = []
 
-    def training_step(self, batch: tuple[Inputs, Targets], index: int) -> Tensor:
+    def training_step(self, batch: tuple[Inputs, Targets, *tuple[Tensor, ...]], index: int) -> Tensor:
         # Dropout depends on (seed, epoch, step) only, so what is run again after a kill is the same.
         seed_global(self.settings.seed, "step", self.current_epoch, index)
-        inputs, targets = batch
-        loss = mixup_loss(self.network, inputs, targets, alpha=self.settings.mixup)
+        inputs, targets, *soft = batch
+        loss = mixup_loss(
+            self.network, inputs, targets, alpha=self.settings.mixup, soft=next(iter(soft), None), teacher=self.teacher
+        )
         self.log("train_log_loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
         return loss
 
@@ -102,6 +105,8 @@ def fit(
     settings: TrainingSettings | None = None,
     folder: Path | None = None,
     description: str = "training",
+    soft: Float[Tensor, "clips classes"] | None = None,
+    teacher: Teacher | None = None,
 ) -> Fitted:
     """Fit a copy of a network and return it with its best epoch's weights.
 
@@ -112,7 +117,8 @@ def fit(
     Parameters
     ----------
     network : nn.Module
-        Where to start from; left as it is.
+        Where to start from; left as it is. A layer whose parameters are frozen (``requires_grad`` is False) stays as it
+        is, running statistics included.
     train, validation : (inputs, targets)
         Normalised log-mel of shape (clips, 1, mels, frames) and class indices.
     settings : TrainingSettings, optional
@@ -122,6 +128,9 @@ def fit(
         numbers as if it had not been. Removed at the end by the caller that owns the folder.
     description : str
         What the progress bar says.
+    soft, teacher : Tensor and Teacher, optional
+        What a teacher says of the training clips, and how much that counts
+        (:func:`coppice.training.teacher.taught_loss`). Validation is by the labels alone.
 
     Returns
     -------
@@ -141,7 +150,8 @@ def fit(
     precision = choose_precision(settings.precision)
     say(f"{description} in {precision.name}: {precision.reason}")
     keep_freed_memory()
-    module = _Fitting(copy.deepcopy(network).float().train(), settings)
+    module = _Fitting(copy.deepcopy(network).float().train(), settings, teacher)
+    _hold_frozen_(module)
     module.to(memory_format=training_layout(network))
     best, history = BestEpoch(), History()
     resume = make_folder(folder) / "resume.ckpt" if folder is not None else None
@@ -163,7 +173,9 @@ def fit(
         with _plain_interrupt():
             trainer.fit(
                 module,
-                shuffled_batches(*train, batch_size=settings.batch_size, seed=settings.seed),
+                shuffled_batches(
+                    *train, *(() if soft is None else (soft,)), batch_size=settings.batch_size, seed=settings.seed
+                ),
                 ordered_batches(*validation, batch_size=64),
                 ckpt_path=str(resume) if resume and _is_resume_point(resume) else None,
                 weights_only=True,
@@ -193,6 +205,14 @@ def fit(
         history=history.rows,
         precision=precision,
     )
+
+
+def _hold_frozen_(module: nn.Module) -> None:
+    """Put layers whose parameters are all frozen in eval mode, which Lightning leaves as it finds it."""
+    for layer in module.modules():
+        parameters = list(layer.parameters(recurse=False))
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            layer.eval()
 
 
 def _is_resume_point(file: Path) -> bool:

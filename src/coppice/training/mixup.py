@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from coppice.training.teacher import Teacher, taught_loss
+
 
 def mixup_loss(
     network: nn.Module,
@@ -11,6 +13,8 @@ def mixup_loss(
     targets: Int[Tensor, " clips"],
     *,
     alpha: float,
+    soft: Float[Tensor, "clips classes"] | None = None,
+    teacher: Teacher | None = None,
 ) -> Float[Tensor, ""]:
     """Return the cross-entropy of blended clips (Zhang et al., ICLR 2018).
 
@@ -25,6 +29,10 @@ def mixup_loss(
         A batch of log-mel and class indices.
     alpha : float >= 0
         0: no blending, plain cross-entropy.
+    soft : Tensor, optional
+        With ``teacher``: what it says of the clips, blended like the labels.
+    teacher : Teacher, optional
+        See :func:`coppice.training.teacher.taught_loss`.
 
     Examples
     --------
@@ -33,7 +41,8 @@ def mixup_loss(
     torch.Size([])
     """
     if alpha == 0:
-        return nn.functional.cross_entropy(network(inputs), targets)
+        logits = network(inputs)
+        return _taught(nn.functional.cross_entropy(logits, targets), logits, soft, teacher)
     share = torch.distributions.Beta(alpha, alpha).sample((len(targets),)).to(inputs.device, inputs.dtype)
     share = torch.maximum(share, 1 - share)
     other = torch.randperm(len(targets), device=targets.device)
@@ -41,4 +50,12 @@ def mixup_loss(
     logits = network(wide * inputs + (1 - wide) * inputs[other])
     own = nn.functional.cross_entropy(logits, targets, reduction="none")
     others = nn.functional.cross_entropy(logits, targets[other], reduction="none")
-    return (share * own + (1 - share) * others).mean()
+    if soft is not None:
+        soft = share[:, None] * soft + (1 - share[:, None]) * soft[other]
+    return _taught((share * own + (1 - share) * others).mean(), logits, soft, teacher)
+
+
+def _taught(hard: Tensor, logits: Tensor, soft: Tensor | None, teacher: Teacher | None) -> Tensor:
+    if soft is None or teacher is None:
+        return hard
+    return taught_loss(hard, logits, soft, weight=teacher.weight, temperature=teacher.temperature)

@@ -18,6 +18,7 @@ from coppice.networks.classifier import Classifier
 from coppice.networks.registry import build_network
 from coppice.training.fit import Fitted, fit
 from coppice.training.settings import TrainingSettings
+from coppice.training.teacher import Teacher
 
 
 def train(
@@ -27,6 +28,7 @@ def train(
     config: dict[str, Any] | None = None,
     settings: TrainingSettings | None = None,
     folder: Path | None = None,
+    teacher: Teacher | None = None,
 ) -> Classifier:
     """Train a network from scratch.
 
@@ -44,6 +46,8 @@ def train(
         How to fit.
     folder : Path, optional
         Leaves ``history.csv`` there and, until the end, the point from which an interrupted call goes on.
+    teacher : Teacher, optional
+        Whose posteriors are learnt beside the labels: a larger network, or an ensemble.
 
     Returns
     -------
@@ -68,7 +72,7 @@ def train(
         band_mean=mean,
         band_std=std,
     )
-    return _fit(classifier, data, settings, fraction=1.0, folder=folder, what="train")
+    return _fit(classifier, data, settings, fraction=1.0, folder=folder, what="train", teacher=teacher)
 
 
 def finetune(
@@ -78,6 +82,7 @@ def finetune(
     settings: TrainingSettings | None = None,
     fraction: float = 1.0,
     folder: Path | None = None,
+    teacher: Teacher | None = None,
 ) -> Classifier:
     """Train on from the weights a classifier has, with a new optimizer.
 
@@ -92,7 +97,7 @@ def finetune(
         How to fit.
     fraction : float in (0, 1]
         Share of the training clips to use: stratified, seeded, whole recordings.
-    folder : Path, optional
+    folder, teacher : optional
         See :func:`train`.
 
     Returns
@@ -106,7 +111,8 @@ def finetune(
         If data and classifier do not go together, or training diverges.
     """
     classifier = at_home_in(data, classifier)
-    return _fit(classifier, data, settings or TrainingSettings(), fraction=fraction, folder=folder, what="finetune")
+    settings = settings or TrainingSettings()
+    return _fit(classifier, data, settings, fraction=fraction, folder=folder, what="finetune", teacher=teacher)
 
 
 def at_home_in(data: Prepared, classifier: Classifier) -> Classifier:
@@ -150,6 +156,7 @@ def _fit(
     fraction: float,
     folder: Path | None,
     what: str,
+    teacher: Teacher | None,
 ) -> Classifier:
     rows = data.split.train
     if fraction != 1.0:
@@ -158,24 +165,29 @@ def _fit(
     def inputs(log_mel: Float[Tensor, "clips mels frames"]) -> Float[Tensor, "clips 1 mels frames"]:
         return classifier.normalise(log_mel)
 
+    log_mel = data.log_mel("train", rows)
     fitted = fit(
         classifier.network,
-        (inputs(data.log_mel("train", rows)), data.targets("train", rows)),
+        (inputs(log_mel), data.targets("train", rows)),
         (inputs(data.log_mel("validation")), data.targets("validation")),
         settings=settings,
         folder=folder,
         description={"train": "training", "finetune": "fine-tuning"}[what],
+        soft=None if teacher is None else teacher.soft_targets(classifier, log_mel),
+        teacher=teacher,
     )
     if folder is not None:
         with whole_file(folder / "history.csv") as temporary:
             pd.DataFrame(fitted.history).to_csv(temporary, index=False)
         (folder / "resume.ckpt").unlink(missing_ok=True)
+    taught: dict[str, Any] = {} if teacher is None else {"teacher": teacher.to_dict()}
     return classifier.after(
         fitted.network,
         verb=what,
         fraction=fraction,
         clips=len(rows),
         settings=asdict(settings),
+        **taught,
         **_summary(fitted),
     )
 

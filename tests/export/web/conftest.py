@@ -71,7 +71,7 @@ class Page:
             raise AssertionError(answer["exceptionDetails"])
         return answer["result"].get("value")
 
-    def wait(self, script: str, *, seconds: float = 20.0) -> Any:
+    def wait(self, script: str, *, seconds: float = 30.0) -> Any:
         """Evaluate an expression until it is true; return its value."""
         end = time.monotonic() + seconds
         while True:
@@ -79,7 +79,9 @@ class Page:
                 if value := self.value(script):
                     return value
             if time.monotonic() > end:
-                raise AssertionError(f"{script} is still not true; the page says: {self.value('document.body.innerText')}")
+                raise AssertionError(
+                    f"{script} is still not true; the page says: {self.value('document.body.innerText')}"
+                )
             time.sleep(0.02)
 
     def choose(self, selector: str, *files: Path) -> None:
@@ -149,7 +151,9 @@ class Browser:
         page.call("Page.enable")
         return page
 
-    def call(self, method: str, *, session: str | None = None, seconds: float = 60.0, **parameters: Any) -> dict[str, Any]:
+    def call(
+        self, method: str, *, session: str | None = None, seconds: float = 60.0, **parameters: Any
+    ) -> dict[str, Any]:
         number = self._send(method, session, parameters)
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:

@@ -156,10 +156,10 @@ def test_any_length_rate_and_number_of_channels_is_heard_as_python_hears_it(page
         assert remark in page.value("document.getElementById('sound-facts').textContent")
 
 
-@pytest.mark.parametrize("kind, tolerance", [("soxr_hq", 1e-4), ("sinc_hann", 1e-6)])
+@pytest.mark.parametrize("kind, tolerance", [("soxr_hq", 3e-4), ("sinc_hann", 1e-6)])
 @pytest.mark.parametrize("rates", [(48000, 44100), (16000, 44100), (44100, 32000), (44100, 16000)])
 def test_the_page_resamples_as_python_does(page, kind, tolerance, rates):
-    wave = numpy_stream(0, "noise").uniform(-0.5, 0.5, 1000).astype(np.float32)
+    wave = numpy_stream(0, "noise").uniform(-0.5, 0.5, 1400).astype(np.float32)
     wave = resample(wave, from_hz=1, to_hz=3)  # what lies beside the lower rate's limit is the filters' own affair
     expected = resample(wave, from_hz=rates[0], to_hz=rates[1], resampler=kind)
     start = 700
@@ -173,14 +173,17 @@ def test_the_page_resamples_as_python_does(page, kind, tolerance, rates):
 
 
 def test_the_page_reads_the_rate_of_every_format(page, tmp_path):
-    silence = np.zeros(9000)
-    cases = {"a.wav": 44100, "b.flac": 22050, "c.ogg": 16000, "d.mp3": 24000, "e.mp3": 48000, "f.mp3": 11025}
-    for name, rate in cases.items():
-        soundfile.write(tmp_path / name, silence, rate)
+    rates = {"a.wav": 44100, "b.flac": 22050, "c.ogg": 16000, "d.mp3": 24000, "e.mp3": 48000, "f.mp3": 11025}
+    for name, rate in rates.items():
+        soundfile.write(tmp_path / name, np.zeros(9000), rate)
+    (tmp_path / "g.bin").write_bytes(b"RI")
+    for name, rate in {**rates, "g.bin": "unknown"}.items():
         content = base64.b64encode((tmp_path / name).read_bytes()).decode()
-        script = f"import('./rate.js').then(({{ rateOf }}) => rateOf(Uint8Array.from(atob('{content}'), (c) => c.charCodeAt(0)).buffer))"
-        assert page.value(script) == rate, name
-    assert page.value("import('./rate.js').then(({ rateOf }) => rateOf(new Uint8Array([1, 2]).buffer) ?? 'unknown')") == "unknown"
+        found = page.value(f"""import("./rate.js").then(({{ rateOf }}) => {{
+            const bytes = Uint8Array.from(atob("{content}"), (c) => c.charCodeAt(0));
+            return rateOf(bytes.buffer) ?? "unknown";
+        }})""")
+        assert found == rate, name
 
 
 def test_a_dropped_file_is_heard(page, networks, sounds):
@@ -213,10 +216,11 @@ def test_the_microphone_gets_the_answer_of_python(page, spoken):
 
 def test_a_microphone_that_cannot_be_had_is_said(page):
     page.browser.call("Browser.setPermission", permission={"name": "microphone"}, setting="denied")
+    reject = "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', '{}'))"
     sentences = {
         "": "The microphone was refused.",
-        "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotFoundError'))": "has no micro",
-        "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotReadableError'))": "another",
+        reject.format("NotFoundError"): "This device has no microphone",
+        reject.format("NotReadableError"): "another program may be using it",
         "Object.defineProperty(navigator, 'mediaDevices', { value: undefined })": "from https:// or localhost only",
     }
     for script, sentence in sentences.items():
@@ -275,22 +279,21 @@ def test_the_page_fits_its_screen_and_can_be_used_by_keyboard(page, sounds, widt
     for wanted in ("file", "listen"):
         page.press("Tab", 9)
         assert page.value("document.activeElement.id") == wanted
-        ring = page.value(f"getComputedStyle(document.querySelector('{'.drop' if wanted == 'file' else '#listen'}')).outlineStyle")
+        ring = page.value(
+            f"getComputedStyle(document.querySelector('{'.drop' if wanted == 'file' else '#listen'}')).outlineStyle"
+        )
         assert ring == "solid"
     assert page.value("document.getElementById('status').getAttribute('role')") == "status"
     page.call("Emulation.clearDeviceMetricsOverride")
 
 
 def test_real_recordings_get_the_answers_of_python(browser, served, runtime, shared_data, tmp_path):
-    networks = [
-        cp.load(shared_data / "surrey2022" / name / "float32.tflite", front_end="surrey2022", labels=SCENES)
-        for name in ("unpruned", "C123")
-    ]
+    network = cp.load(shared_data / "surrey2022/C123/float32.tflite", front_end="surrey2022", labels=SCENES)
     files = sorted((shared_data / "tau2022_sample" / "audio").glob("*.wav"))
     order = numpy_stream(0, "page").permutation(len(files))
-    microphone, label = next((files[i], found) for i in order if (found := looped_label(networks[1], files[i])))
+    microphone, label = next((files[i], found) for i in order if (found := looped_label(network, files[i])))
     soundfile.write(tmp_path / "heard.wav", *soundfile.read(microphone), subtype="PCM_16")  # the browser's own limit
-    export_web(networks[1], tmp_path / "site", compare=networks[0], names=("unpruned", "C123"), runtime=runtime)
+    export_web(network, tmp_path / "site", runtime=runtime)
     with served(tmp_path / "site") as address, browser(microphone=tmp_path / "heard.wav") as opened:
         page = opened.page()
         opened.call("Browser.setPermission", permission={"name": "microphone"}, setting="granted")
@@ -299,12 +302,11 @@ def test_real_recordings_get_the_answers_of_python(browser, served, runtime, sha
         answers = set()
         for file in (files[i] for i in order[:24]):
             labels, posteriors = heard(page, file)
-            expected = [classify(network, file) for network in networks]
-            assert labels == [one.label for one in expected], file
-            for found, one in zip(posteriors, expected, strict=True):
-                np.testing.assert_allclose(found, list(one.posteriors.values()), atol=1e-3)
-            answers.add(labels[1])
+            expected = classify(network, file)
+            assert labels == [expected.label], file
+            np.testing.assert_allclose(posteriors[0], list(expected.posteriors.values()), atol=1e-3)
+            answers.add(expected.label)
         assert len(answers) >= 6
         page.click("#listen")
         page.wait("document.getElementById('status').textContent.startsWith('Microphone: ')")
-        assert page.value(LABELS)[1] == label
+        assert page.value(LABELS) == [label]

@@ -28,10 +28,10 @@ def packed(contents):
 def package(monkeypatch, tmp_path):
     """A package that stands for the real one, with the digests that it must have; nothing is in the cache."""
     package = packed(CONTENTS)
-    files = [
-        RuntimeFile(member, member.rpartition("/")[2].replace(".mjs", ".js"), len(content), hashlib.sha256(content).hexdigest())
-        for member, content in CONTENTS.items()
-    ]  # fmt: skip
+    files = []
+    for member, content in CONTENTS.items():
+        name = member.rpartition("/")[2].replace(".mjs", ".js")
+        files.append(RuntimeFile(member, name, len(content), hashlib.sha256(content).hexdigest()))
     monkeypatch.setattr(module, "FILES", tuple(files))
     monkeypatch.setattr(module, "INTEGRITY", base64.b64encode(hashlib.sha512(package).digest()).decode())
     monkeypatch.setenv("COPPICE_CACHE", str(tmp_path / "cache"))
@@ -67,7 +67,9 @@ def test_another_package_than_the_pinned_one_is_refused_and_removed(registry, tm
 
 def test_without_a_network_it_is_said_how_to_do_it_by_hand(registry):
     registry.unlink()
-    with pytest.raises(CoppiceError, match=r"answers 404; run 'npm pack onnxruntime-web@[\d.]+' where there is a network"):
+    with pytest.raises(
+        CoppiceError, match=r"answers 404; run 'npm pack onnxruntime-web@[\d.]+' where there is a network"
+    ):
         runtime_files()
 
 

@@ -12,7 +12,7 @@ from coppice.core.errors import CoppiceError
 from coppice.export.runtimes import runtime
 
 MOST_BYTES = 2_000_000_000  # offsets in the file have 32 bit
-METADATA = "coppice"
+METADATA, SIGNATURE = "coppice", "serving_default"
 _FLOAT16_FROM = 64  # values; smaller constants cost more in operators than they save
 _TYPES = {"float32": "FLOAT32", "float16": "FLOAT16", "int32": "INT32", "int64": "INT64", "bool": "BOOL"}
 
@@ -173,7 +173,7 @@ class Builder:
 
     def _signature(self, inputs: Mapping[str, int], outputs: Mapping[str, int], place: Mapping[int, int]) -> Any:
         signature = self.schema.SignatureDefT()
-        signature.signatureKey, signature.subgraphIndex = "serving_default", 0
+        signature.signatureKey, signature.subgraphIndex = SIGNATURE, 0
         for given, kept in ((inputs, "inputs"), (outputs, "outputs")):
             entries = []
             for name, number in given.items():

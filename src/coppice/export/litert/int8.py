@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Float32
 
 from coppice.core.errors import CoppiceError
+from coppice.export.litert.builder import SIGNATURE
 from coppice.export.litert.lower import NETWORK
-from coppice.export.runtimes import first_line
+from coppice.export.runtimes import first_line, silenced
 from coppice.export.traced import quiet
 
 
@@ -35,22 +36,30 @@ def int8_model(content: bytes, clips: Iterable[Float32[np.ndarray, "1 *shape"]],
         If the quantizer is not installed, or refuses.
     """
     try:
-        from ai_edge_quantizer import qtyping, quantizer
+        from ai_edge_quantizer import calibrator, qtyping, quantizer, recipe_manager
+        from ai_edge_quantizer.utils import qsv_utils
     except ImportError as error:
         raise CoppiceError(
             "int8 for LiteRT is not installed; install it with: pip install 'coppice[litert]'."
         ) from error
     try:
-        with quiet():
-            worker = quantizer.Quantizer(bytearray(content))
-            worker.add_static_config(
+        with quiet(), silenced():
+            recipe = recipe_manager.RecipeManager()
+            recipe.add_static_config(
                 regex=f"^{NETWORK}",
                 operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
                 activation_num_bits=8,
                 weight_num_bits=8,
             )
-            seen = worker.calibrate({"serving_default": [{input_name: clip} for clip in clips]}, num_threads=1)
-            made = worker.quantize(seen, enable_progress_report=False).quantized_model
+            # It would give the number that pads as many scales as there are channels.
+            recipe.add_quantization_config(
+                ".*", qtyping.TFLOperationName.PADV2, algorithm_key=quantizer.AlgorithmName.NO_QUANTIZE
+            )
+            # By itself it would take moving averages, in which the first clips count most and loud ones are cut off.
+            seen = calibrator.Calibrator(content, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
+            seen.calibrate({SIGNATURE: [{input_name: clip} for clip in clips]}, recipe)
+            worker = quantizer.Quantizer(bytearray(content), recipe.get_quantization_recipe())
+            made = worker.quantize(seen.get_model_qsvs(), enable_progress_report=False).quantized_model
     except Exception as error:  # its exceptions have no common class of their own
         raise CoppiceError(f"the network cannot become int8: {first_line(error)}.") from error
     return _plain(bytearray(made))

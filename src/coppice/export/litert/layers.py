@@ -17,6 +17,7 @@ aten = torch.ops.aten
 _SAME, _VALID = 0, 1  # of the schema's Padding
 _MAXIMUM, _AVERAGE = "MAX_POOL_2D", "AVERAGE_POOL_2D"
 _IMAGE = (0, 2, 3, 1)
+_POSITIVE = (1, 3)  # of the schema's ActivationFunctionType: RELU, RELU6
 
 
 @lowers(aten.conv2d.default, aten.conv2d.padding, aten.conv1d.default, aten.conv1d.padding)
@@ -186,7 +187,8 @@ def _pool(
     out = low.result_shape
     outs = (1, *out[2:]) if axes == 1 else out[2:]
     image = _image(low, x)
-    beyond = 0.0 if code == _AVERAGE else float(np.finfo(np.float32).min)
+    positive = getattr(low.builder.options_of(image.number), "fusedActivationFunction", None) in _POSITIVE
+    beyond = 0.0 if code == _AVERAGE or positive else float(np.finfo(np.float32).min)
     edge = counted and any(pads)
     kind, padded = _padded(low, image, outs, kernels, strides, pads, beyond, explicit=edge)
     if same_only and padded is not image:
@@ -216,7 +218,11 @@ def _image(low: Lowering, x: Value) -> Value:
 
 def _as_before(low: Lowering, image: Value, shape: Sequence[int]) -> Value:
     """Return what was computed on rows as lines again."""
-    return image if len(shape) == 4 else low.reshaped(image, shape, (0, 2, 1))
+    if len(shape) == 4:
+        return image
+    line = low.reshaped(image, shape, (0, 2, 1))
+    low.inside[line.number] = image.number
+    return line
 
 
 def _padded(
@@ -286,9 +292,32 @@ def _pair(given: Any, axes: int, one: int = 1) -> list[int]:
 
 @lowers(aten.native_layer_norm.default)
 def _layer_norm(low: Lowering, x: Value, sizes: Sequence[int], weight: Any, bias: Any, epsilon: float) -> tuple[Value]:
-    axes = list(range(len(x.shape) - len(sizes), len(x.shape)))
-    centred = subtract(low, x, reduced(low, "MEAN", x, axes, keep=True))
-    variance = reduced(low, "MEAN", multiply(low, centred, centred), axes, keep=True)
-    out = divide(low, centred, elementwise(low, "SQRT", add(low, variance, epsilon)))
+    out = _normalised(low, x, range(len(x.shape) - len(sizes), len(x.shape)), epsilon)
     out = out if weight is None else multiply(low, out, weight)
     return (out if bias is None else add(low, out, bias),)
+
+
+@lowers(aten.native_group_norm.default)
+def _group_norm(
+    low: Lowering,
+    x: Value,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    clips: int,
+    channels: int,
+    size: int,
+    groups: int,
+    epsilon: float,
+) -> tuple[Value]:
+    grouped = low.reshaped(low.plain(x), (clips, groups, channels // groups, size))
+    out = low.reshaped(_normalised(low, grouped, (2, 3), epsilon), x.shape)
+    along = (-1, *[1] * (len(x.shape) - 2))
+    out = out if weight is None else multiply(low, out, weight.reshape(along))
+    return (out if bias is None else add(low, out, bias.reshape(along)),)
+
+
+def _normalised(low: Lowering, x: Value, axes: Sequence[int], epsilon: float) -> Value:
+    """Write mean 0 and variance 1 along axes."""
+    centred = subtract(low, x, reduced(low, "MEAN", x, axes, keep=True))
+    variance = reduced(low, "MEAN", multiply(low, centred, centred), axes, keep=True)
+    return divide(low, centred, elementwise(low, "SQRT", add(low, variance, epsilon)))

@@ -74,6 +74,7 @@ class Lowering:
         self.made: dict[torch.fx.Node, Any] = {}
         self.node: torch.fx.Node
         self.folded: set[torch.fx.Node] = set()  # written together with the operator before them
+        self.inside: dict[int, int] = {}  # a line -> the image of one row that it is
         self._ordered: dict[tuple[int, tuple[int, ...], tuple[int, ...]], Value] = {}
         self._part = BEFORE
 
@@ -233,7 +234,7 @@ class Lowering:
     def fuse(self, activation: str) -> bool:
         """Put an activation into the operator that makes the node's input, where it can take one."""
         number = self.made[self.node.all_input_nodes[0]].number
-        options = self.builder.options_of(number)
+        options = self.builder.options_of(self.inside.get(number, number))
         alike = [one for one, value in self.made.items() if isinstance(value, Value) and value.number == number]
         if getattr(options, "fusedActivationFunction", None) != 0 or any(len(one.users) != 1 for one in alike):
             return False

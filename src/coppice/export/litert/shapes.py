@@ -242,11 +242,11 @@ def _over_all(low: Lowering, x: Value, **_: Any) -> Value:
 
 
 @lowers(aten.max.dim, aten.min.dim)
-def _extreme(low: Lowering, x: Value, axis: int, keep: bool = False) -> tuple[Value]:
-    if any(user.args[1] != 0 for user in low.node.users):
+def _extreme(low: Lowering, x: Value, axis: int, keep: bool = False) -> tuple[Value, None]:
+    if any(user.args[1] != 0 and user.users for user in low.node.users):
         raise low.refused("the place of the extreme is asked for")
     code = "REDUCE_MAX" if low.node.target is aten.max.dim else "REDUCE_MIN"
-    return (reduced(low, code, x, (axis,), keep=keep),)
+    return reduced(low, code, x, (axis,), keep=keep), None
 
 
 @lowers(aten.var.correction, aten.var.dim, aten.std.correction, aten.std.dim)

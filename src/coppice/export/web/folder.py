@@ -114,6 +114,12 @@ def export_web(
     CoppiceError
         If a network cannot be exported or differs, has no front end, or the two do not hear the same; if ONNX
         Runtime Web can neither be read nor fetched; or if the disk refuses.
+
+    Examples
+    --------
+    >>> page = export_web(pruned, "page", compare=unpruned)  # doctest: +SKIP
+    >>> [one.name for one in page.models]  # doctest: +SKIP
+    ['unpruned', 'pruned']
     """
     folder = Path(folder)
     classifiers = [model] if compare is None else [compare, model]

@@ -157,7 +157,8 @@ def _plain_damage(package: Path) -> Iterator[None]:
 def _fetched(kept: Path) -> Path:
     """Fetch the package and compare it with what the registry has had."""
     # npm itself writes the name of this variable in small letters, and reads it in any.
-    given = os.environ.get("npm_config_registry") or os.environ.get("NPM_CONFIG_REGISTRY") or REGISTRY
+    small, large = "npm_config_registry", "NPM_CONFIG_REGISTRY"
+    given = os.environ.get(small) or os.environ.get(large) or REGISTRY
     url = f"{given.rstrip('/')}/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz"
     package = download(url, kept / "package.tgz", by_hand=_BY_HAND)
     found = base64.b64encode(bytes.fromhex(file_digest(package, "sha512"))).decode()

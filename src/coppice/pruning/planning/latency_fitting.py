@@ -18,7 +18,8 @@ from coppice.pruning.planning.removal import Decider, Removal, State
 from coppice.pruning.surgery.prune import cut_
 
 WIDTHS = 8  # tried of each layer
-ROUNDS = 8  # of tightening, when the pruned network turns out slower than predicted
+ROUNDS = 8  # of looking for the widths whose measured time is what was predicted
+CLOSE = 0.93  # of the bound: as near as is worth another round
 UNSTEADY = 0.15
 NOTHING, LITTLE, MUCH_MORE = 0.01, 0.1, 3.0  # of the time; and share of the MACs ÷ share of the time
 
@@ -43,7 +44,9 @@ def fit_latency(
 
     The prediction is the sum of the measured times of all products at their widths, plus what is left of the measured
     network, which is taken to fall with the values that the other operators write: exact for the whole and for the
-    smallest network, approximate between them. So the pruned network is measured, and cut further while it is too slow.
+    smallest network, approximate between them. So the pruned network is measured, and predictions are asked for less or
+    more until the measured time holds, and is near the bound. Where no prediction leads there, filters leave in the
+    order of their importance, measured step by step.
 
     Parameters
     ----------
@@ -74,6 +77,25 @@ def fit_latency(
         return search.run(constraints)
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """A state whose network was measured, in turn with the whole one, and the bound that follows from that."""
+
+    state: State
+    ms: float
+    whole_ms: float
+    limit_ms: float
+    counts_hold: bool
+
+    @property
+    def share(self) -> float:
+        return self.ms / self.limit_ms
+
+    @property
+    def holds(self) -> bool:
+        return self.counts_hold and self.share <= 1
+
+
 @dataclass(eq=False)
 class _Search:
     network: nn.Module
@@ -93,6 +115,7 @@ class _Search:
         self.whole = (0,) * len(self.grid)
         self.allowed = limits(self.budget, self.costs)
         self._totals: dict[State, tuple[float, int]] = {}
+        self._tried: dict[State, _Measured] = {}
         ends = self.table.runtime.networks_ms(
             {"whole": self.network, "least": shrunk(self.network, self.costs, self.removal.doomed(self.removal.least))},
             self.example,
@@ -103,20 +126,40 @@ class _Search:
     def run(self, constraints: Sequence[str]) -> tuple[State, list[str]]:
         with progress_bar("measuring layers", sum(len(numbers) - 1 for numbers in self.grid)) as advance:
             alone = [self._alone(index, advance) for index in range(len(self.grid))]
-        state, target_ms, nearest = self.whole, self.limit_ms, self.ends_ms[1]
         with progress_bar("choosing widths", sum(len(numbers) - 1 for numbers in self.grid)) as advance:
-            for last in [*[False] * ROUNDS, True]:
-                state = self._give_back(self._cut_until(state, target_ms, advance), target_ms)
-                state = self.removal.least if last else state
-                measured, whole_ms, limit_ms = self._measured(state)
-                if not excess(self.budget, self.costs, self.removal, state, self.allowed):
-                    nearest = min(nearest, measured)
-                    if measured <= limit_ms:
-                        return state, self._remarks(state, measured, whole_ms, limit_ms, alone)
+            best = self._by_prediction(advance) or self._by_importance()
+        if best is None:
+            nearest = min([self.ends_ms[1], *(one.ms for one in self._tried.values() if one.counts_hold)])
+            raise unreachable(self.budget, {"latency_ms": rounded_up(nearest)}, constraints)
+        return best.state, self._remarks(best, alone)
+
+    def _by_prediction(self, advance: Advance) -> _Measured | None:
+        """Return the state nearest to the bound of those that predictions lead to, None if none holds."""
+        best: _Measured | None = None
+        target_ms, holds_ms, too_slow_ms = self.limit_ms, 0.0, math.inf
+        for _ in range(ROUNDS):
+            state = self._give_back(self._cut_until(target_ms, advance), target_ms)
+            seen, found = state in self._tried, self._measured(state)
+            if found.holds:
+                best = found if best is None or found.share > best.share else best
+                holds_ms = target_ms
+                if seen or state == self.whole or found.share >= CLOSE:
+                    break
+            else:
+                too_slow_ms = target_ms
                 if state == self.removal.least:
                     break
-                target_ms *= min(0.98, limit_ms / measured)
-        raise unreachable(self.budget, {"latency_ms": rounded_up(nearest)}, constraints)
+            if holds_ms and too_slow_ms < math.inf:
+                target_ms = (holds_ms + too_slow_ms) / 2
+            else:
+                # Too far down is worth another round as well, so better past the bound than slowly towards it.
+                target_ms *= 1 / found.share if found.holds else min(0.95, found.share**-2)
+        return best
+
+    def _by_importance(self) -> _Measured | None:
+        """Return the first state that holds along the order of importance, None if none does."""
+        state = self.removal.first_state(lambda state: self._measured(state).holds)
+        return None if state is None else self._measured(state)
 
     def predicted(self, state: State) -> float:
         """Return the predicted latency of a state in milliseconds."""
@@ -141,7 +184,8 @@ class _Search:
         counts = bounded_counts(self.budget, self.costs.counts(self.removal.doomed(state)))
         return over + sum(max(0.0, counts[name] / max(limit, 1) - 1) for name, limit in self.allowed.items())
 
-    def _cut_until(self, state: State, target_ms: float, advance: Advance) -> State:
+    def _cut_until(self, target_ms: float, advance: Advance) -> State:
+        state = self.whole
         over = self._over(state, target_ms)
         while over > 0 and state != self.removal.least:
             steps = [
@@ -187,11 +231,15 @@ class _Search:
             left -= size
         return lost
 
-    def _measured(self, state: State) -> tuple[float, float, float]:
-        """Return the times of the pruned and the whole network, measured in turn, and the bound that follows."""
-        small = shrunk(self.network, self.costs, self.removal.doomed(state))
-        times = self.table.runtime.networks_ms({"whole": self.network, "pruned": small}, self.example)
-        return times["pruned"], times["whole"], float(self.budget.limit("latency_ms", times["whole"]))
+    def _measured(self, state: State) -> _Measured:
+        """Measure a state's network in turn with the whole one, once."""
+        if state not in self._tried:
+            small = shrunk(self.network, self.costs, self.removal.doomed(state))
+            times = self.table.runtime.networks_ms({"whole": self.network, "pruned": small}, self.example)
+            limit_ms = float(self.budget.limit("latency_ms", times["whole"]))
+            counts_hold = not excess(self.budget, self.costs, self.removal, state, self.allowed)
+            self._tried[state] = _Measured(state, times["pruned"], times["whole"], limit_ms, counts_hold)
+        return self._tried[state]
 
     def _alone(self, index: int, advance: Advance) -> list[tuple[int, float, int]]:
         """Return filters left, predicted milliseconds and MACs of one layer at all its widths, the others whole."""
@@ -204,30 +252,23 @@ class _Search:
             advance(1 if count else 0, decider.name)
         return curve
 
-    def _remarks(
-        self,
-        state: State,
-        measured: float,
-        whole_ms: float,
-        limit_ms: float,
-        alone: Sequence[list[tuple[int, float, int]]],
-    ) -> list[str]:
+    def _remarks(self, found: _Measured, alone: Sequence[list[tuple[int, float, int]]]) -> list[str]:
         remarks = [
-            f"latency_ms: {whole_ms:.3g} before, {measured:.3g} after, both measured, "
-            f"{self.predicted(state):.3g} predicted; at most {limit_ms:.3g} ({self.table.runtime.name})."
+            f"latency_ms: {found.whole_ms:.3g} before, {found.ms:.3g} after, both measured, "
+            f"{self.predicted(found.state):.3g} predicted; at most {found.limit_ms:.3g} ({self.table.runtime.name})."
         ]
-        drift = abs(whole_ms / self.ends_ms[0] - 1)
+        drift = abs(found.whole_ms / self.ends_ms[0] - 1)
         if drift > UNSTEADY:
             remarks.append(
                 f"The same network took {percent_text(drift)} more or less time at the end than at the start: other "
                 "programs were running; plan again when they are not."
             )
         for decider, curve in zip(self.removal.deciders, alone, strict=True):
-            if (found := plateau(curve)) is not None:
-                width, least, saved_time, saved_macs = found
+            if (flat := plateau(curve)) is not None:
+                width, least, saved_time, saved_macs = flat
                 much = "nothing" if saved_time <= NOTHING else "little"
                 remarks.append(
-                    f"{decider.name} below {width} filters gains {much} here: {least} save "
+                    f"{decider.name} below {width} filters gains {much} here: going down to {least} saves "
                     f"{percent_text(saved_time)} of the time and {percent_text(saved_macs)} of the MACs."
                 )
         return remarks

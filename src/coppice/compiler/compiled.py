@@ -1,0 +1,155 @@
+"""The verb ``compile``: a network as machine code for this processor, behind a function on arrays."""
+
+import ctypes
+import hashlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor, nn
+
+from coppice.compiler.packing import constants
+from coppice.compiler.planned import Planned, planned
+from coppice.compiler.programs import classifier_program, network_program
+from coppice.compiler.source import identifier, model_sources
+from coppice.compiler.steps import Program
+from coppice.compiler.toolchain import shared_library
+from coppice.core.errors import CoppiceError
+from coppice.networks.classifier import Classifier, as_network
+
+_LINE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledNetwork:
+    """A network as a function from clips to what it returns, in float32 on one thread.
+
+    Attributes
+    ----------
+    plan : Planned
+        What is computed, and where.
+    clip_shape : tuple of int
+        Of one clip.
+    """
+
+    plan: Planned
+    clip_shape: tuple[int, ...]
+    _run: Any = field(repr=False)
+    _library: Any = field(repr=False)
+    _own: threading.local = field(default_factory=threading.local, init=False, repr=False)
+
+    def __call__(self, clips: Float32[np.ndarray, "clips *shape"]) -> Float32[np.ndarray, "clips classes"]:
+        """Compute clip after clip.
+
+        Raises
+        ------
+        CoppiceError
+            If the shape is another, or a number is none or infinite.
+        """
+        given = np.ascontiguousarray(clips, dtype=np.float32)
+        if given.shape[1:] != self.clip_shape:
+            raise CoppiceError(f"clips of shape {given.shape} do not fit: give (clips, {_text(self.clip_shape)}).")
+        classes = self.plan.program.shapes[self.plan.output][0]
+        found = np.empty((len(given), classes), np.float32)
+        place = self._work()
+        run, source, target = self._run, given.ctypes.data, found.ctypes.data
+        for number in range(len(given)):
+            if run(source + number * given[0].nbytes, target + number * 4 * classes, place):
+                raise CoppiceError(f"clip {number} holds values that are not numbers; leave it out.")
+        return found
+
+    def call(self, clip: Float32[np.ndarray, "1 *shape"]) -> Callable[[], object]:
+        """Return a call that computes one clip again and again, with nothing around it, to be timed."""
+        given = np.ascontiguousarray(clip, dtype=np.float32)
+        self(given)
+        found = np.empty(self.plan.program.shapes[self.plan.output][0], np.float32)
+        arguments = [ctypes.c_void_p(place) for place in (given.ctypes.data, found.ctypes.data, self._work())]
+        kept = (given, found, self._own.memory)
+        return lambda: self._run(*arguments) or kept
+
+    def _work(self) -> int:
+        """Return the address of this thread's work memory: the system takes longer to give it than to compute in it."""
+        if not hasattr(self._own, "memory"):
+            self._own.memory = np.empty(self.plan.work_bytes + _LINE, np.uint8)
+        address = int(self._own.memory.ctypes.data)
+        return address + -address % _LINE
+
+
+def compile_program(program: Program, clip_shape: tuple[int, ...]) -> CompiledNetwork:
+    """Compile a program for this processor.
+
+    Parameters
+    ----------
+    program : Program
+        Fused.
+    clip_shape : tuple of int
+        Of a clip as callers give it.
+
+    Raises
+    ------
+    CoppiceError
+        If there is no C compiler.
+    """
+    plan = planned(program, target="simd")
+    classes = program.shapes[plan.output][0]
+    labels = [str(number) for number in range(classes)]
+    sources = model_sources(plan, title="A network", origin="", labels=labels, given="as the network takes them")
+    numbers = constants(plan)
+    # Numbers in C text take the compiler long: here they are written into the library once it is loaded.
+    arrays = {f"{kind}_{identifier(step)}": values for kind, step, values in numbers}
+    sources["weights.c"] = "".join(f"float {name}[{len(values)}];\n" for name, values in arrays.items())
+    sources["model.c"] = "#define MODEL_CONSTANT\n" + sources["model.c"]
+    # Two networks of the same shape must not share what they write their weights into.
+    key = hashlib.sha256(b"".join(values.tobytes() for values in arrays.values())).hexdigest()
+    library = ctypes.CDLL(str(shared_library(sources, key=key)))
+    for name, values in arrays.items():
+        ctypes.memmove((ctypes.c_float * len(values)).in_dll(library, name), values.ctypes.data, values.nbytes)
+    run = library.model_run
+    run.argtypes, run.restype = (ctypes.c_void_p,) * 3, ctypes.c_int
+    return CompiledNetwork(plan, clip_shape, run, library)
+
+
+def compile(model: Classifier | nn.Module, *, example: Tensor | None = None) -> CompiledNetwork:  # noqa: A001 - cp.compile
+    """Compile a network with the C compiler of this machine.
+
+    The function works along the frames of a clip, and so its time follows the multiply-accumulates at any number of
+    filters. It is kept in Coppice's cache folder and compiled again only if something has changed.
+
+    Parameters
+    ----------
+    model : Classifier or nn.Module
+        Left as it is. A classifier becomes a function from normalised log-mel to posteriors, a module one from its
+        input to what it returns.
+    example : Tensor, optional
+        One input of a module, batch of 1.
+
+    Returns
+    -------
+    CompiledNetwork
+        To be called with arrays (clips, ...).
+
+    Raises
+    ------
+    CoppiceError
+        If there is no C compiler, or the network has an operator that has no C.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Conv1d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(28, 2))
+    >>> fast = compile(net, example=torch.zeros(1, 1, 9))  # doctest: +SKIP
+    >>> fast(np.zeros((5, 1, 9), np.float32)).shape  # doctest: +SKIP
+    (5, 2)
+    """
+    if isinstance(model, Classifier):
+        return compile_program(classifier_program(model), tuple(model.input_shape[1:]))
+    network, example = as_network(model, example)
+    shape = tuple(example.shape[1:])
+    return compile_program(network_program(network, shape), shape)
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return ", ".join(map(str, shape))

@@ -1,0 +1,79 @@
+"""What will be computed, where and how: one line for each step."""
+
+from coppice.compiler.planned import Planned, scratch_name
+from coppice.compiler.steps import Combine, Convolution, Dense, Permute, Pool, Step
+from coppice.core.units import bytes_text, count_text
+
+
+def explained(planned: Planned) -> list[str]:
+    """Return a table of the steps, as lines: step, what it makes, tiles, where it lies, MACs, weights.
+
+    Examples
+    --------
+    >>> from coppice.compiler.planned import planned
+    >>> from coppice.compiler.programs import network_program
+    >>> from coppice.networks.dcase2021 import DCASE2021
+    >>> lines = explained(planned(network_program(DCASE2021(), (1, 40, 500))))
+    >>> print(lines[2])
+    conv2    convolution 7x7, relu, max pool 5x5  16x8x100   8x3 8x3     ...
+    """
+    head = ["step", "what", "makes", "tiles", "at byte", "bytes", "MACs", "weights"]
+    rows = [head, *(_row(planned, step) for step in planned.program.steps)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    lines = [
+        "  ".join(
+            text.ljust(width) if column < 4 else text.rjust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    program = planned.program
+    lines.append(
+        f"{planned.target}, {count_text(sum(map(program.macs, program.steps)))}MACs, "
+        f"{bytes_text(planned.work_bytes)} of work memory ({planned.work_bytes} bytes)"
+    )
+    return lines
+
+
+def _row(planned: Planned, step: Step) -> list[str]:
+    program = planned.program
+    shape = program.shapes[step.target]
+    geometry = planned.geometries.get(step.name)
+    tiles = [] if geometry is None else [str(tile) for tile in geometry.tiles]
+    size = planned.layouts[step.target].numbers * 4
+    scratch = next((b.size_bytes for b in planned.buffers if b.name == scratch_name(step)), 0)
+    weights = sum(a.size for a in (getattr(step, n, None) for n in ("weight", "bias", "factor", "offset")) if a is not None)
+    macs = program.macs(step)
+    return [
+        step.name,
+        _what(step),
+        "x".join(map(str, shape)),
+        " ".join(tiles if len(tiles) < 4 else [*tiles[:2], "..."]),
+        str(planned.offset(step.target)) if step.target in planned.homes else "",
+        f"{size}{f' + {scratch}' if scratch else ''}",
+        count_text(macs).strip() if macs else "",
+        str(weights) if weights else "",
+    ]
+
+
+def _what(step: Step) -> str:
+    said = [type(step).__name__.lower()]
+    if isinstance(step, Convolution):
+        said = [f"convolution {step.weight.shape[2]}x{step.weight.shape[3]}"]
+        if step.stride != (1, 1):
+            said[0] += f" stride {step.stride[0]}x{step.stride[1]}"
+        if step.groups > 1:
+            said[0] += f" in {step.groups} groups"
+    elif isinstance(step, Combine):
+        said = [step.kind]
+    elif isinstance(step, Permute):
+        said = ["permute " + "".join(map(str, step.axes))]
+    elif isinstance(step, Dense):
+        said = [f"dense of {step.weight.shape[1]}"]
+    if not step.activation.is_none:
+        said.append(str(step.activation))
+    pooling = step.pooling if isinstance(step, Convolution | Pool) else None
+    if pooling is not None:
+        said = [] if isinstance(step, Pool) else said
+        said.append(f"{pooling.kind} pool {pooling.kernel[0]}x{pooling.kernel[1]}")
+    return ", ".join(said)

@@ -1,0 +1,59 @@
+static inline float clipped(float x, float low, float high) {
+  x = x < low ? low : x;
+  return x > high ? high : x;
+}
+
+/* 1 / x for x above 0: a guess from the exponent, three times bettered, is faster than a division of vectors. */
+static inline float inverse(float x) {
+  union {
+    float number;
+    uint32_t bits;
+  } guess = {x};
+  guess.bits = 0x7EF311C7u - guess.bits;
+  float y = guess.number;
+  y = y * (2.0f - x * y);
+  y = y * (2.0f - x * y);
+  return y * (2.0f - x * y);
+}
+
+/* A fraction of two polynomials, within 1e-6 of tanh: the same on every processor, and in every lane of a vector. */
+static inline float tanh_of(float given) {
+  const float x = clipped(given, -7.90531110763549805f, 7.90531110763549805f), s = x * x;
+  float p = s * -2.76076847742355e-16f + 2.00018790482477e-13f;
+  p = s * p + -8.60467152213735e-11f;
+  p = s * p + 5.12229709037114e-08f;
+  p = s * p + 1.48572235717979e-05f;
+  p = s * p + 6.37261928875436e-04f;
+  p = s * p + 4.89352455891786e-03f;
+  float q = s * 1.19825839466702e-06f + 1.18534705686654e-04f;
+  q = s * q + 2.26843463243900e-03f;
+  q = s * q + 4.89352518554385e-03f;
+  return x * p * inverse(q);
+}
+
+static inline float gate_of(float x) { return clipped(x * (1.0f / 6.0f) + 0.5f, 0.0f, 1.0f); }
+
+static void activate(float *x, long numbers, const struct activation *to) {
+  const float low = to->low, high = to->high;
+  switch (to->kind) {
+  case TANH:
+    for (long i = 0; i < numbers; i++)
+      x[i] = tanh_of(x[i]);
+    break;
+  case SIGMOID:
+    for (long i = 0; i < numbers; i++)
+      x[i] = 0.5f * tanh_of(0.5f * x[i]) + 0.5f;
+    break;
+  case HARD_SWISH:
+    for (long i = 0; i < numbers; i++)
+      x[i] *= gate_of(x[i]);
+    break;
+  case HARD_SIGMOID:
+    for (long i = 0; i < numbers; i++)
+      x[i] = gate_of(x[i]);
+    break;
+  default:
+    for (long i = 0; i < numbers; i++)
+      x[i] = clipped(x[i], low, high);
+  }
+}

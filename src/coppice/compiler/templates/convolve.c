@@ -1,0 +1,51 @@
+struct convolution {
+  const float *weight; /* filter after filter, channel after channel, row after row */
+  const float *bias;
+  int groups, high, wide, down, across, apart_rows, apart_frames, top, left;
+  int rows, frames; /* of what is computed, before it is pooled */
+  struct activation then;
+};
+
+/* What one filter finds at one position; what lies outside the value is zero. */
+static float at(const struct convolution *s, const struct value *u, const float *in, const float *weight, int channels,
+                int y, int x) {
+  const int row = y * s->down - s->top, frame = x * s->across - s->left;
+  float sum = 0.0f;
+  for (int c = 0; c < channels; c++, in += u->channel)
+    for (int i = 0; i < s->high; i++, weight += s->wide) {
+      const int r = row + i * s->apart_rows;
+      if (r < 0 || r >= u->rows)
+        continue;
+      for (int k = 0; k < s->wide; k++) {
+        const int f = frame + k * s->apart_frames;
+        if (f >= 0 && f < u->frames)
+          sum += in[r * u->row + f] * weight[k];
+      }
+    }
+  return sum;
+}
+
+/* Each number of the result is the largest, or the mean, of a window of what the filter finds: of one, without pooling. */
+static void convolve(const struct convolution *s, const struct value *u, const float *in, const struct pooling *p,
+                     const struct value *v, float *out) {
+  const int channels = u->channels / s->groups, filters = v->channels / s->groups;
+  const long taps = (long)channels * s->high * s->wide;
+  for (int n = 0; n < v->channels; n++) {
+    const float *from = in + n / filters * channels * u->channel + u->first;
+    for (int y = 0; y < v->rows; y++)
+      for (int x = 0; x < v->frames; x++) {
+        float found = 0.0f;
+        for (int i = 0; i < p->high; i++)
+          for (int k = 0; k < p->wide; k++) {
+            float one = at(s, u, from, s->weight + n * taps, channels, y * p->down + i, x * p->across + k);
+            one += s->bias[n];
+            activate(&one, 1, &s->then);
+            if (p->largest)
+              found = (i || k) && found > one ? found : one;
+            else
+              found += one;
+          }
+        out[n * v->channel + v->first + y * v->row + x] = p->largest ? found : found / (float)(p->high * p->wide);
+      }
+  }
+}

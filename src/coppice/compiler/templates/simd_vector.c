@@ -1,0 +1,40 @@
+/* One vector of frames: as wide as the processor's registers. */
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define LANES 16
+#define MANY_REGISTERS 1
+#define LARGER(a, b) ((vector)_mm512_max_ps((__m512)(a), (__m512)(b)))
+#define SMALLER(a, b) ((vector)_mm512_min_ps((__m512)(a), (__m512)(b)))
+#elif defined(__AVX__)
+#include <immintrin.h>
+#define LANES 8
+#define MANY_REGISTERS 0
+#define LARGER(a, b) ((vector)_mm256_max_ps((__m256)(a), (__m256)(b)))
+#define SMALLER(a, b) ((vector)_mm256_min_ps((__m256)(a), (__m256)(b)))
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#define LANES 4
+#define MANY_REGISTERS 1
+#define LARGER(a, b) ((vector)vmaxq_f32((float32x4_t)(a), (float32x4_t)(b)))
+#define SMALLER(a, b) ((vector)vminq_f32((float32x4_t)(a), (float32x4_t)(b)))
+#else
+#define LANES 4
+#define MANY_REGISTERS 0
+#define CHOSEN(mask, a, b) ((vector)(((mask) & (lanes)(a)) | (~(mask) & (lanes)(b))))
+#define LARGER(a, b) CHOSEN((a) > (b), a, b)
+#define SMALLER(a, b) CHOSEN((a) < (b), a, b)
+#endif
+
+typedef float vector __attribute__((vector_size(LANES * 4)));
+typedef float unaligned __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+typedef int32_t lanes __attribute__((vector_size(LANES * 4)));
+
+#define LOAD(p) (*(const unaligned *)(p))
+#define STORE(p, x) (*(unaligned *)(p) = (x))
+#define EVERY(x) ((x) - (vector){0})
+
+static inline vector clipped(vector x, float low, float high) {
+  const vector least = EVERY(low), most = EVERY(high);
+  x = LARGER(least, x);
+  return SMALLER(most, x);
+}
