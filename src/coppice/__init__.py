@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Budget": "coppice.pruning.planning.budget",
     "Classifier": "coppice.networks.classifier",
+    "Combination": "coppice.ensembles.combination",
     "CoppiceError": "coppice.core.errors",
     "Evidence": "coppice.criteria.evidence",
     "FrontEnd": "coppice.audio.front_end",
@@ -28,6 +29,7 @@ _HOMES = {
     "PruningPlan": "coppice.pruning.plan",
     "Recipe": "coppice.recipes.recipe",
     "Schedule": "coppice.pruning.planning.schedule",
+    "Teacher": "coppice.training.teacher",
     "TrainingSettings": "coppice.training.settings",
     "average_posteriors": "coppice.ensembles.average",
     "build_network": "coppice.networks.registry",
@@ -37,6 +39,7 @@ _HOMES = {
     "compensate": "coppice.pruning.compensation.compensate",
     "count": "coppice.complexity.conventions",
     "criterion": "coppice.criteria.registry",
+    "ensemble": "coppice.ensembles.build",
     "evaluate": "coppice.evaluation.evaluate",
     "export_litert": "coppice.export.litert.export",
     "export_onnx": "coppice.export.onnx",
@@ -72,6 +75,7 @@ _HOMES = {
     "runtime_latency": "coppice.export.latency",
     "save": "coppice.networks.checkpoint",
     "sensitivity": "coppice.studies.sensitivity",
+    "share_trunk": "coppice.ensembles.trunk",
     "shrink_dense": "coppice.pruning.surgery.dense",
     "submit": "coppice.challenge.submit",
     "summary": "coppice.criteria.summaries",
@@ -101,6 +105,9 @@ if TYPE_CHECKING:
     from coppice.datasets.sources import open_dataset
     from coppice.energy.co2 import co2
     from coppice.ensembles.average import average_posteriors
+    from coppice.ensembles.build import ensemble
+    from coppice.ensembles.combination import Combination
+    from coppice.ensembles.trunk import share_trunk
     from coppice.evaluation.classify import classify
     from coppice.evaluation.evaluate import evaluate
     from coppice.export.latency import runtime_latency
@@ -136,6 +143,7 @@ if TYPE_CHECKING:
     from coppice.studies.run import run
     from coppice.studies.sensitivity import sensitivity
     from coppice.training.settings import TrainingSettings
+    from coppice.training.teacher import Teacher
     from coppice.training.train import finetune, train
 
 

@@ -144,7 +144,7 @@ def test_a_damaged_plan_is_refused(coppice, trained, tmp_path, content, sentence
         (["--ratio", "conv2=-0.1"], "ratio for 'conv2' is -0.1; a fraction cannot be negative"),
         (["--ratio", "conv2=1.5"], "ratio for 'conv2' is 1.5; give a number between 0 and 1"),
         (["--ratio", "conv2=nan"], "'nan' is not a number"),
-        (["--ratio", "conv2=half"], "'half' is not a number; write for example --ratio conv2=0.5."),
+        (["--ratio", "conv2=half"], "'half' is not a number; write for example --ratio 0.5 or conv2=0.5."),
         (["--ratio", "conv2"], "--ratio 'conv2' is not NAME=VALUE"),
         (["--keep", "conv2=0"], "cannot keep 0 filters of 'conv2'; give a whole number from 1 to 6."),
         (["--keep", "conv2=17"], "cannot keep 17 filters of 'conv2'"),

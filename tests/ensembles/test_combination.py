@@ -71,8 +71,15 @@ def test_few_clips_leave_the_weights_nearly_equal_and_many_move_them(drawn):
     off_few = max(abs(weight - 0.25) for weight in fit_combination(*few).weights)
     off_many = max(abs(weight - 0.25) for weight in fit_combination(*many).weights)
     assert off_few < 0.06 < 0.1 < off_many
-    far = fit_combination(*many, strength=1e9).weights
-    np.testing.assert_allclose(far, 0.25, atol=1e-4)
+    far = fit_combination(*many, temperature=True, strength=1e9)
+    np.testing.assert_allclose(far.weights, 0.25, atol=1e-4)
+    assert far.temperature == pytest.approx(1, abs=1e-3)
+
+
+def test_two_clips_do_not_make_a_temperature_extreme():
+    members = np.tile([[0.6, 0.4]], (2, 1))[None].repeat(2, axis=0)
+    for targets in ([0, 0], [1, 1]):
+        assert 0.9 < fit_combination(members, np.array(targets), temperature=True).temperature < 1.1
 
 
 def test_a_fit_is_the_same_each_time_and_in_any_order_of_members(drawn):

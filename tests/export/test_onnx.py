@@ -31,16 +31,17 @@ LAYERS = [
     {"kind": "flatten"},
     {"kind": "dense", "units": 3},
 ]
-MEMBER = {"network": {"name": "dcase2021", "config": {"widths": [4, 3, 5], "dense": 6, "frames": 25}}, "weight": 0.5}
+MOBILE = {"base_channels": 8, "bands": 64, "frames": 33}
+MEMBER = {"network": {"name": "cp_mobile", "config": MOBILE}, "weight": 0.5}
 NARROW = {
     "chain": ((1, 20, 17), {"layers": LAYERS, "input_shape": (1, 20, 17)}),
     "cnn6": ((1, 64, 40), {"widths": (3, 4, 5, 6), "dense": 5, "classes": 7}),
     "cnn10": ((1, 64, 40), {"widths": (3, 4, 5, 6) * 2, "dense": 5, "classes": 7}),
     "cnn14": ((1, 64, 40), {"widths": (3, 4, 5, 6) * 3, "dense": 5, "classes": 7}),
-    "cp_mobile": ((1, 64, 33), {"base_channels": 8, "bands": 64, "frames": 33}),
+    "cp_mobile": ((1, 64, 33), MOBILE),
     "dcase2021": ((1, 40, 25), {"widths": (4, 3, 5), "dense": 6, "frames": 25}),
     "dcase2022": ((1, 40, 51), {"widths": (4, 6, 5), "dense": 7}),
-    "ensemble": ((1, 40, 25), {"members": [MEMBER, MEMBER], "shared": {"1.conv1": "0.conv1"}}),
+    "ensemble": ((1, 64, 33), {"members": [MEMBER, MEMBER], "shared": {"1.in_c.0.0": "0.in_c.0.0"}}),
     "soundnet": ((1, 60_000), {"widths": (4, 5, 6, 7, 8, 6, 5), "classes": 10, "samples": 60_000}),
     "surrey2022": ((1, 40, 51), {"widths": (4, 6, 5), "dense": 7, "kernel": 5}),
     "vggish_net": ((1, 32, 48), {"widths": (3, 4, 5, 6, 7, 8), "dense": (9, 7), "bands": 32, "frames": 48}),

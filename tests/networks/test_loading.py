@@ -133,6 +133,13 @@ def test_the_format_is_seen_in_the_bytes_and_not_in_the_name(keras_file, tmp_pat
     assert load(tmp_path / "model.pt").lineage[0]["format"] == "keras-h5"
 
 
+def test_a_checkpoint_is_one_whatever_byte_the_length_of_its_header_begins_with(tmp_path):
+    one = Classifier(Surrey2022(), front_end("surrey2022"), tuple("abcdefghij"), None, None)
+    for letters in range(0, 256, 8):  # the format pads headers to eight bytes
+        path = save(dataclasses.replace(one, metrics={"note": "x" * letters}), tmp_path / "any.file")
+        assert load(path).metrics["note"] == "x" * letters
+
+
 @pytest.mark.parametrize("content", [b"", b"x", b"ID3 this is a song", bytes(64)])
 @pytest.mark.parametrize("suffix", [".h5", ".tflite", ".pth", ".safetensors"])
 def test_a_file_of_another_kind_is_refused_by_name(tmp_path, content, suffix):

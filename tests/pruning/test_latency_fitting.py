@@ -156,6 +156,21 @@ def test_times_that_lead_nowhere_leave_the_order_of_importance(network, example)
     assert 0.5 * before <= measured(runtime, network, made, example) <= 0.6 * before
 
 
+def test_nothing_is_refused_for_a_single_measurement(network, example):
+    class Disturbed(Lanes):
+        measured = 0
+
+        def networks_ms(self, networks, example):
+            self.measured += 1
+            times = super().networks_ms(networks, example)
+            return times if self.measured != 2 else {"whole": times["whole"], "pruned": 9 * times["pruned"]}
+
+    least = plan(network, "l1", keep={"conv1": 1, "conv2": 1, "conv3": 1}, example=example)
+    budget = Budget(latency_ms=measured(Lanes(), network, least, example))
+    made = plan(network, "l1", budget=budget, example=example, latencies=LatencyTable(Disturbed()))
+    assert widths(made) == widths(least)
+
+
 def test_a_machine_that_is_not_steady_is_said(network, example):
     class Tired(Lanes):
         def networks_ms(self, networks, example):
@@ -181,9 +196,9 @@ def test_latency_and_counts_hold_together(network, example):
 
 def test_an_infeasible_latency_is_refused_with_the_nearest(network, example):
     how = {"example": example, "protect": ["conv1"], "minimum": 4}
-    with pytest.raises(
-        CoppiceError, match=r"latency_ms cannot go below [\d.]+ .*with minimum=4 and 'conv1'"
-    ) as refused:
+    whole = Lanes().networks_ms({"it": network}, example)["it"]
+    said = rf"latency_ms cannot go below [\d.]+ of {whole:.3g} \(the budget says 1%\) with minimum=4 and 'conv1'"
+    with pytest.raises(CoppiceError, match=said) as refused:
         plan(network, "l1", budget=Budget(latency_ms="1%"), latencies=LatencyTable(Lanes()), **how)
     nearest = float(re.search(r"below ([\d.]+)", str(refused.value))[1])
     made = plan(network, "l1", budget=Budget(latency_ms=nearest), latencies=LatencyTable(Lanes()), **how)

@@ -13,14 +13,14 @@ from coppice.core.errors import CoppiceError
 from coppice.core.units import percent_text
 
 if TYPE_CHECKING:
-    from coppice.datasets.prepare import Prepared
-    from coppice.ensembles.blocks import Blocks
     from coppice.ensembles.combination import Combination
     from coppice.ensembles.costs import Costs
     from coppice.ensembles.design import Design
     from coppice.ensembles.members import Members
     from coppice.ensembles.stored import StoredPosteriors
+    from coppice.export.onnx_classifier import OnnxClassifier
     from coppice.networks.classifier import Classifier
+    from coppice.pruning.planning.budget import Budget
 
 _STORED = (".npy", ".csv", ".tsv")
 _BY = "log_loss or macro_accuracy."
@@ -53,8 +53,9 @@ def ensemble(
         Path | None, typer.Option(help="Table with a column label, one row for each clip; also recording, if known.")
     ] = None,
     classes: Annotated[
-        str | None, typer.Option(help="Classes in the order of the columns, for .npy files: bus,tram,...")
+        str | None, typer.Option(help="bus,tram,...: classes in order, for .npy and published files that do not say.")
     ] = None,
+    front_end: Annotated[str | None, typer.Option(help="Preset, for published files that do not say.")] = None,
     costs: Annotated[
         Path | None, typer.Option(help="Table of what stored members cost: member, macs, params, bytes, latency_ms.")
     ] = None,
@@ -78,41 +79,40 @@ def ensemble(
     Example: `coppice ensemble a.safetensors b.safetensors c.safetensors --data recordings/ --select --budget macs=9M
     --weights fit --calibrate --out ensemble.safetensors`
     """
+    from coppice.cli.clips import open_clips
     from coppice.ensembles.blocks import make_blocks
     from coppice.ensembles.design import design
+    from coppice.ensembles.heard import hear_members
+    from coppice.ensembles.tables import read_costs
     from coppice.pruning.planning.budget import Budget
 
-    if budget and not select:
-        raise CoppiceError(f"--budget {budget[0]} goes with --select, which chooses members; add that.")
+    bounds = Budget.from_mapping(pairs(budget, "--budget", "macs=9M")) if budget else None
     files = _named(members)
-    models, stored = _read(files, posteriors)
-    if out is not None and out.suffix.lower() not in (*_STORED, ".safetensors"):
-        raise CoppiceError(f"--out {out}: give a name that ends in .safetensors, or in .npy or .csv for posteriors.")
-    if out is not None and out.suffix.lower() == ".safetensors" and not models:
-        raise CoppiceError(
-            f"--out {out}: from posteriors alone no network can be made; give .npy or .csv, or the models."
-        )
+    columns = [name.strip() for name in classes.split(",")] if classes else None
+    stored, models = _read(files, posteriors, columns, front_end)
+    _check_out(out, models)
     if models and not stored and data is None:
         _plain(models, out, how, select or calibrate or weights != "equal", json=json)
         return
     recordings: Sequence[str] | None = None
-    if data is not None:
-        if stored:
-            raise CoppiceError("--data lets models listen; with stored posteriors leave it out, and give --labels.")
-        together, recordings = _heard(models, data, root, test_fold, bad_clips)
+    if data is None:
+        together, recordings = _together(stored, models, labels, columns)
+    elif stored:
+        raise CoppiceError("--data lets models listen; with stored posteriors leave it out, and give --labels.")
     else:
-        together, recordings = _together(stored, models, labels, classes)
-    divided = make_blocks(together.known_targets(), count=blocks, recordings=recordings)
+        prepared = open_clips(data, root, next(iter(models.values())).known_front_end(), test_fold, bad_clips)
+        together = hear_members(models, prepared)
+        recordings = prepared.clips("validation")["recording"].astype(str).tolist()
     found = design(
         together,
         how=how,
         choose=select,
         by=by,
-        costs=_costs(models, costs, list(files), budget),
-        budget=Budget.from_mapping(pairs(budget, "--budget", "macs=9M")) if budget else None,
+        costs=read_costs(costs, together.names) if costs is not None else _counted(models, bounds),
+        budget=bounds,
         weights=weights,
         calibrate=calibrate,
-        blocks=divided,
+        blocks=make_blocks(together.known_targets(), count=blocks, recordings=recordings),
     )
     written = _write(out, models, together, found.combination) if out is not None else None
     if json:
@@ -120,7 +120,7 @@ def ensemble(
         return
     _print(found, by)
     if written is not None:
-        print_line(f"{written}")
+        print_line(str(written))
 
 
 def _named(members: Sequence[str]) -> dict[str, Path]:
@@ -140,11 +140,15 @@ def _named(members: Sequence[str]) -> dict[str, Path]:
 
 
 def _read(
-    files: Mapping[str, Path], posteriors: Sequence[Path] | None
-) -> "tuple[dict[str, Classifier], dict[str, StoredPosteriors]]":
-    """Return the models and the stored posteriors among the members, all of a kind."""
+    files: Mapping[str, Path],
+    posteriors: Sequence[Path] | None,
+    classes: Sequence[str] | None,
+    front_end: str | None,
+) -> "tuple[dict[str, StoredPosteriors], dict[str, Classifier | OnnxClassifier]]":
+    """Return the stored posteriors and the models of the members; all are of one kind, but models may have both."""
     from coppice.challenge.submit import source_of
     from coppice.ensembles.stored import read_stored
+    from coppice.export.onnx_classifier import load_onnx
     from coppice.networks.loading import load
 
     kinds = {path.suffix.lower() in _STORED for path in files.values()}
@@ -153,128 +157,105 @@ def _read(
     if kinds == {True}:
         if posteriors:
             raise CoppiceError("--posteriors go with models; these members are posteriors already.")
-        return {}, {name: read_stored(path) for name, path in files.items()}
-    exported = next((path for path in files.values() if path.suffix.lower() == ".onnx"), None)
-    if exported is not None:
-        raise CoppiceError(
-            f"{exported} is an exported network, which cannot be taken apart; give the checkpoint that it was made "
-            "from, or its posteriors as .csv or .npy."
-        )
+        return {name: read_stored(path) for name, path in files.items()}, {}
     if posteriors and len(posteriors) != len(files):
         raise CoppiceError(f"there are {len(files)} members and {len(posteriors)} --posteriors; give one for each.")
-    models = {name: load(source_of(path).model if path.is_dir() else path) for name, path in files.items()}
-    stored = dict(zip(files, map(read_stored, posteriors or ()), strict=bool(posteriors)))
-    return models, stored
+    models: dict[str, Classifier | OnnxClassifier] = {}
+    for name, path in files.items():
+        if path.suffix.lower() == ".onnx":
+            models[name] = load_onnx(path)
+        elif path.is_dir() or path.suffix == ".safetensors":
+            models[name] = load(source_of(path).model if path.is_dir() else path)
+        else:
+            models[name] = load(path, labels=classes, front_end=front_end)
+    return dict(zip(files, map(read_stored, posteriors or ()), strict=bool(posteriors))), models
 
 
-def _plain(models: "Mapping[str, Classifier]", out: Path | None, how: str, wants_clips: bool, *, json: bool) -> None:
-    """Write the mean of the models, without clips to look at."""
+def _check_out(out: Path | None, models: "Mapping[str, Classifier | OnnxClassifier]") -> None:
+    """Refuse before anything is computed what could not be written at the end."""
+    if out is None or out.suffix.lower() in _STORED:
+        return
+    if out.suffix.lower() != ".safetensors":
+        raise CoppiceError(f"--out {out}: give a name that ends in .safetensors, or in .npy or .csv for posteriors.")
+    if not models:
+        raise CoppiceError(f"--out {out}: posteriors alone make no network; give .npy or .csv, or the models.")
+    _joined(models, None)
+
+
+def _joined(models: "Mapping[str, Classifier | OnnxClassifier]", combination: "Combination | None") -> "Classifier":
     from coppice.ensembles.build import ensemble as join
+    from coppice.networks.classifier import Classifier
+
+    whole = {name: model for name, model in models.items() if isinstance(model, Classifier)}
+    exported = next((name for name in models if name not in whole), None)
+    if exported is not None:
+        raise CoppiceError(
+            f"{exported} is an exported network, which no ensemble can be made of; give the checkpoint that it was "
+            "made from, or --out posteriors.csv."
+        )
+    return join(whole, combination=combination)
+
+
+def _plain(
+    models: "Mapping[str, Classifier | OnnxClassifier]", out: Path | None, how: str, wants_clips: bool, *, json: bool
+) -> None:
+    """Write the mean of the models, without clips to look at."""
     from coppice.ensembles.combination import Combination
     from coppice.networks.checkpoint import save
 
     if wants_clips:
-        raise CoppiceError(
-            "to choose, weigh or calibrate, clips are needed: give --data, or --posteriors and --labels."
-        )
-    if out is None:
-        raise CoppiceError(
-            "there is nothing to do: give --out for the ensemble, or --data to see what each member adds."
-        )
-    made = join(models, combination=Combination.equal(len(models), how=how))
-    path = save(made, out)
+        raise CoppiceError("choosing, weighing and calibrating need clips: give --data, or --posteriors and --labels.")
+    if out is None or out.suffix.lower() in _STORED:
+        raise CoppiceError("without clips there is only the ensemble to write: give --out FILE.safetensors, or --data.")
+    path = save(_joined(models, Combination.equal(len(models), how=how)), out)
     if json:
         print_json({"chosen": list(models), "file": str(path)})
     else:
         print_line(f"{path}: the {how} mean of {', '.join(models)}")
 
 
-def _heard(
-    models: "Mapping[str, Classifier]", data: str, root: Path | None, test_fold: int | None, bad_clips: str
-) -> "tuple[Members, list[str]]":
-    """Let the models hear the validation clips."""
-    from coppice.cli.clips import open_clips
-    from coppice.ensembles.build import ensemble as join
-    from coppice.ensembles.members import gather
-    from coppice.ensembles.stored import StoredPosteriors
-
-    first = next(iter(models.values()))
-    join(models)  # whatever does not go together is said before the clips are heard
-    prepared: Prepared = open_clips(data, root, first.known_front_end(), test_fold, bad_clips)
-    clips, log_mel = prepared.clips("validation"), prepared.log_mel("validation")
-    stored = {
-        name: StoredPosteriors(model.posteriors(log_mel).numpy(), model.labels, tuple(clips["clip_id"]))
-        for name, model in models.items()
-    }
-    return gather(stored, truth=clips["label"].tolist()), clips["recording"].astype(str).tolist()
-
-
 def _together(
     stored: "Mapping[str, StoredPosteriors]",
-    models: "Mapping[str, Classifier]",
+    models: "Mapping[str, Classifier | OnnxClassifier]",
     labels: Path | None,
-    classes: str | None,
-) -> "tuple[Members, list[str] | None]":
+    columns: Sequence[str] | None,
+) -> "tuple[Members, Sequence[str] | None]":
     """Match stored posteriors with one another and with a table of labels."""
-    from coppice.datasets.csv_table import USUAL_NAMES, read_table
     from coppice.ensembles.members import gather
+    from coppice.ensembles.tables import read_truth
 
-    columns = [name.strip() for name in classes.split(",")] if classes else None
     if columns is None and models and all(one.labels is None for one in stored.values()):
-        told = {model.labels for model in models.values()}
-        named = not any(label.startswith("class_") for each in told for label in each)
-        columns = list(next(iter(told))) if len(told) == 1 and named else None
+        told = {model.labels for model in models.values()}  # an imported model may have numbers for names
+        columns = list(next(iter(told))) if len(told) == 1 else None
     if labels is None:
         return gather(stored, labels=columns), None
-    table = read_table(labels)
-    column = next((name for name in USUAL_NAMES["label"] if name in table), None)
-    if column is None:
-        raise CoppiceError(f"{labels} has no column of labels; call it 'label'.")
-    found = gather(stored, labels=columns)
-    clip = next((name for kind in ("clip_id", "file") for name in USUAL_NAMES[kind] if name in table), None)
-    if clip is not None and found.clips is not None:
-        missing = next((name for name in found.clips if name not in set(table[clip])), None)
-        if missing is not None:
-            raise CoppiceError(f"{labels} has no label of the clip {missing!r}.")
-        table = table.drop_duplicates(clip).set_index(clip).loc[list(found.clips)].reset_index()
-    recording = next((name for name in USUAL_NAMES["recording"] if name in table), None)
-    recordings = table[recording].tolist() if recording is not None else None
-    return gather(stored, labels=columns, truth=table[column].tolist()), recordings
+    truth = read_truth(labels, clips=gather(stored, labels=columns).clips)
+    return gather(stored, labels=columns, truth=truth.labels), truth.recordings
 
 
-def _costs(
-    models: "Mapping[str, Classifier]", table: Path | None, names: list[str], budget: Sequence[str] | None
-) -> "Costs | None":
-    from coppice.datasets.csv_table import read_table
-    from coppice.ensembles.costs import KINDS, Costs, costs_of
+def _counted(models: "Mapping[str, Classifier | OnnxClassifier]", budget: "Budget | None") -> "Costs | None":
+    """Return what the models cost, if all of them can be counted."""
+    from coppice.ensembles.costs import costs_of
+    from coppice.networks.classifier import Classifier
 
-    if table is None:
-        latency = any(text.startswith("latency_ms") for text in budget or ())
-        return costs_of(models, latency=latency) if models else None
-    rows = read_table(table)
-    if "member" not in rows:
-        raise CoppiceError(f"{table} has no column 'member' with the names of the members: {', '.join(names)}.")
-    given: list[dict[str, float]] = []
-    for name in names:
-        row = rows[rows["member"] == name]
-        if len(row) != 1:
-            raise CoppiceError(f"{table} has {len(row)} rows of the member {name!r}; give one.")
-        try:
-            given.append({kind: float(row[kind].iloc[0].replace(",", "")) for kind in KINDS if kind in row})
-        except ValueError as error:
-            raise CoppiceError(f"{table}: a cost of {name!r} is no number ({error}).") from error
-    return Costs.plain(given)
+    whole = {name: model for name, model in models.items() if isinstance(model, Classifier)}
+    if not whole or len(whole) < len(models):
+        return None
+    return costs_of(whole, latency=budget is not None and "latency_ms" in budget.bounds)
 
 
-def _write(out: Path, models: "Mapping[str, Classifier]", together: "Members", combination: "Combination") -> Path:
-    from coppice.ensembles.build import ensemble as join
+def _write(
+    out: Path,
+    models: "Mapping[str, Classifier | OnnxClassifier]",
+    together: "Members",
+    combination: "Combination",
+) -> Path:
     from coppice.ensembles.stored import StoredPosteriors, write_stored
     from coppice.networks.checkpoint import save
 
     if out.suffix.lower() == ".safetensors":
-        return save(join(models, combination=combination), out)
-    right = together.targets
-    truth = None if right is None else tuple(together.labels[target] for target in right)
+        return save(_joined(models, combination), out)
+    truth = tuple(together.labels[target] for target in together.known_targets())
     values = combination(together.posteriors)
     return write_stored(out, values, StoredPosteriors(values, together.labels, together.clips, truth))
 
@@ -293,7 +274,7 @@ def _print(found: "Design", by: str) -> None:
     _print_matrix("share of clips on which two decide alike", found.names, found.agreement)
     _print_matrix("correlation of their errors", found.names, found.error_correlation)
     print_table(
-        f"ensemble, scored on the clips seen and on held-out ones ({found.blocks})",
+        "ensemble, on the clips seen and on held-out ones",
         ["step", "accuracy", "log-loss", "held-out accuracy", "held-out log-loss"],
         [
             [
@@ -306,6 +287,7 @@ def _print(found: "Design", by: str) -> None:
             for step in found.steps
         ],
     )
+    print_line(f"held out: one after another of {found.blocks}; what is chosen is chosen on the others")
     for line in found.advice():
         print_line(line)
     if found.selection:

@@ -16,7 +16,6 @@ from coppice.compiler.packing import constants
 from coppice.compiler.planned import Planned, planned
 from coppice.compiler.programs import classifier_program, network_program
 from coppice.compiler.source import identifier, model_sources
-from coppice.compiler.steps import Program
 from coppice.compiler.toolchain import shared_library
 from coppice.core.errors import CoppiceError
 from coppice.networks.classifier import Classifier, as_network
@@ -79,13 +78,12 @@ class CompiledNetwork:
         return address + -address % _LINE
 
 
-def compile_program(program: Program, clip_shape: tuple[int, ...]) -> CompiledNetwork:
+def compile_planned(plan: Planned, clip_shape: tuple[int, ...]) -> CompiledNetwork:
     """Compile a program for this processor.
 
     Parameters
     ----------
-    program : Program
-        Fused.
+    plan : Planned
     clip_shape : tuple of int
         Of a clip as callers give it.
 
@@ -94,13 +92,10 @@ def compile_program(program: Program, clip_shape: tuple[int, ...]) -> CompiledNe
     CoppiceError
         If there is no C compiler.
     """
-    plan = planned(program, target="simd")
-    classes = program.shapes[plan.output][0]
-    labels = [str(number) for number in range(classes)]
+    labels = [str(number) for number in range(plan.program.shapes[plan.output][0])]
     sources = model_sources(plan, title="A network", origin="", labels=labels, given="as the network takes them")
-    numbers = constants(plan)
     # Numbers in C text take the compiler long: here they are written into the library once it is loaded.
-    arrays = {f"{kind}_{identifier(step)}": values for kind, step, values in numbers}
+    arrays = {f"{kind}_{identifier(step)}": values for kind, step, values in constants(plan)}
     sources["weights.c"] = "".join(f"float {name}[{len(values)}];\n" for name, values in arrays.items())
     sources["model.c"] = "#define MODEL_CONSTANT\n" + sources["model.c"]
     # Two networks of the same shape must not share what they write their weights into.
@@ -140,15 +135,15 @@ def compile(model: Classifier | nn.Module, *, example: Tensor | None = None) -> 
     Examples
     --------
     >>> net = nn.Sequential(nn.Conv1d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(28, 2))
-    >>> fast = compile(net, example=torch.zeros(1, 1, 9))  # doctest: +SKIP
-    >>> fast(np.zeros((5, 1, 9), np.float32)).shape  # doctest: +SKIP
+    >>> fast = compile(net, example=torch.zeros(1, 1, 9))
+    >>> fast(np.zeros((5, 1, 9), np.float32)).shape
     (5, 2)
     """
     if isinstance(model, Classifier):
-        return compile_program(classifier_program(model), tuple(model.input_shape[1:]))
+        return compile_planned(planned(classifier_program(model)), tuple(model.input_shape[1:]))
     network, example = as_network(model, example)
     shape = tuple(example.shape[1:])
-    return compile_program(network_program(network, shape), shape)
+    return compile_planned(planned(network_program(network, shape)), shape)
 
 
 def _text(shape: tuple[int, ...]) -> str:

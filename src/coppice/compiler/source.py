@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from coppice.audio.front_end import FrontEnd
 from coppice.compiler.explain import explained
 from coppice.compiler.packing import constants
 from coppice.compiler.planned import Planned
@@ -32,7 +33,16 @@ def rendered(template: str, **context: Any) -> str:
     return _environment().get_template(template).render(**context)
 
 
-def model_sources(planned: Planned, *, title: str, origin: str, labels: Iterable[str], given: str) -> dict[str, str]:
+def model_sources(
+    planned: Planned,
+    *,
+    title: str,
+    origin: str,
+    labels: Iterable[str],
+    given: str,
+    front_end: FrontEnd | None = None,
+    listen_bytes: int = 0,
+) -> dict[str, str]:
     """Return ``model.h``, ``model.c`` and ``weights.c``, which compute a program.
 
     Parameters
@@ -46,6 +56,9 @@ def model_sources(planned: Planned, *, title: str, origin: str, labels: Iterable
         The classes.
     given : str
         What the features are.
+    front_end : FrontEnd, optional
+        Where ``model_listen`` stands beside: what is promised of it, and its work memory.
+    listen_bytes : int
 
     Examples
     --------
@@ -69,6 +82,8 @@ def model_sources(planned: Planned, *, title: str, origin: str, labels: Iterable
         "features": int(np.prod(shape)),
         "feature_shape": f"{shape[0]} channels, {shape[1]} rows, {shape[2]} frames",
         "feature_text": given,
+        "front_end": front_end,
+        "listen_bytes": listen_bytes,
         "explanation": explained(planned),
         "parts": _parts(planned),
         "tiles": sorted({tile for g in planned.geometries.values() for tile in g.tiles}),

@@ -12,6 +12,8 @@ _MOST_FILTERS, _MOST_VECTORS = 12, 8
 _PRODUCTS, _LOADS = 2.0, 2.0
 _VECTOR_LOAD = 1.9  # of one that is not aligned: nearly all cross a line of the cache
 _KIND = 0.01  # what one more kind of tile must gain, as each takes code
+_SWEEP = 0.002  # and one more tile, for which all that is read is read again
+_TAP = 0.5  # to find the next number
 _TILE = 30.0  # to begin a tile, write it and go on to the next
 
 
@@ -55,7 +57,7 @@ def cycles(tile: Tile, *, taps: int, length: int) -> float:
     >>> cycles(Tile(8, 3), taps=784, length=20_000) < cycles(Tile(4, 4), taps=784, length=20_000) * 2
     True
     """
-    tap = max(
+    tap = _TAP + max(
         tile.filters * tile.vectors / _PRODUCTS,
         (tile.vectors * _VECTOR_LOAD + tile.filters + 1) / _LOADS,
         4.0 if tile.filters * tile.vectors < 8 else 0.0,  # a sum waits four cycles for the one before
@@ -94,7 +96,7 @@ def tiles_of(filters: int, *, taps: int, length: int, step: int = 1) -> tuple[Ti
             if size <= count:
                 before = best[count - size]
                 options.append((before[0] + cycles(tile, taps=taps, length=length), (tile, *before[1])))
-        best[count] = min(options, key=lambda option: option[0] * (1 + _KIND * len(set(option[1]))))
+        best[count] = min(options, key=lambda option: option[0] * (1 + _KIND * len(set(option[1])) + _SWEEP * len(option[1])))
     return tuple(sorted(best[filters][1], reverse=True))
 
 

@@ -21,7 +21,7 @@ from coppice.core.processor import processor
 from coppice.core.progress import say
 from coppice.datasets.cache import cache_folder
 
-VERSION = 1
+VERSION = 2
 SAVE_EVERY_S = 5.0
 
 

@@ -74,7 +74,10 @@ def make_blocks(
         runs = list(dict.fromkeys(units[rows].tolist()))
         if len(runs) < count:
             what = "clips" if recordings is None else "recordings"
-            raise CoppiceError(f"a class has only {len(runs)} {what}, too few for {count} blocks; give fewer blocks.")
+            raise CoppiceError(
+                f"{count} blocks need {count} {what} of each class, and one has {len(runs)}; give more, or fewer "
+                "blocks."
+            )
         for place, unit in enumerate(runs):
             owner.setdefault(unit, place * count // len(runs))
         of[rows] = [owner[unit] for unit in units[rows].tolist()]

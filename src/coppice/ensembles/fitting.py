@@ -25,10 +25,10 @@ def fit_combination(
 ) -> Combination:
     """Fit weights, a temperature, or both, by the log-loss.
 
-    The log-loss and ``strength / clips`` times the divergence (Kullback and Leibler) of the weights from equal ones are
-    minimised together, so that few clips leave the weights equal and many may move them; by L-BFGS with exact
-    gradients, in coordinates whose softmax the weights are. One temperature serves the whole ensemble (Guo et al.,
-    ICML 2017).
+    The log-loss is minimised together with ``strength / clips`` times the divergence (Kullback and Leibler) of the
+    weights from equal ones and half the square of the temperature's logarithm, so that few clips leave the weights
+    equal and the temperature at 1, and many may move them; by L-BFGS with exact gradients, in coordinates whose softmax
+    the weights are. One temperature serves the whole ensemble (Guo et al., ICML 2017).
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def fit_combination(
     weights, temperature : bool
         What to fit; the weights are equal and the temperature is 1 otherwise.
     strength : float >= 0
-        How strongly the weights are held equal: as many clips as it would take to say so.
+        How strongly weights are held equal and the temperature at 1: as if so many more clips said so.
 
     Returns
     -------
@@ -124,6 +124,9 @@ class _Loss:
             by_inverse = float((off * logits).sum())
             slope = inverse * off / mean if self.arithmetic else inverse * off
             by_weight = np.tensordot(self.members, slope, axes=([1, 2], [0, 1]))
+        if not self.plain:
+            by_inverse += self.pull * np.log(inverse) / inverse
+            loss += self.pull * np.log(inverse) ** 2 / 2
         spread = weights * self.count
         divergence = float(weights @ np.log(np.clip(spread, 1e-300, None)))
         by_weight = by_weight + self.pull * (np.log(np.clip(spread, 1e-300, None)) + 1)

@@ -177,7 +177,7 @@ def _kind(path: Path) -> str:
         return "tflite"
     if start[:4] == b"PK\x03\x04" or start[:1] == b"\x80":
         return "torch"
-    if path.suffix == ".safetensors":
+    if start[8:9] == b"{" or path.suffix == ".safetensors":
         return "coppice"
     raise CoppiceError(f"{path} is none of the files that can be loaded: {', '.join(FORMATS)}.")
 

@@ -81,7 +81,7 @@ def rounded_graph(model: OnnxFile, inputs: Float32[np.ndarray, "clips *shape"], 
             return engine.quantize(
                 graph,
                 engine.Dataset(list(inputs[:, None]), lambda clip: {name: clip}),
-                preset=engine.QuantizationPreset.PERFORMANCE,
+                preset=engine.QuantizationPreset.MIXED,
                 subset_size=len(inputs),
                 fast_bias_correction=False,
                 ignored_scope=engine.IgnoredScope(names=list(in_float)),

@@ -129,8 +129,10 @@ class _Search:
         with progress_bar("choosing widths", sum(len(numbers) - 1 for numbers in self.grid)) as advance:
             best = self._by_prediction(advance) or self._by_importance()
         if best is None:
-            nearest = min([self.ends_ms[1], *(one.ms for one in self._tried.values() if one.counts_hold)])
-            raise unreachable(self.budget, {"latency_ms": rounded_up(nearest)}, constraints)
+            tried = [(one.ms, one.whole_ms) for one in self._tried.values() if one.counts_hold]
+            nearest_ms, whole_ms = min(tried, key=lambda times: times[0] / times[1])
+            nearest = f"{rounded_up(nearest_ms)} of {whole_ms:.3g}"
+            raise unreachable(self.budget, {"latency_ms": nearest}, constraints)
         return best.state, self._remarks(best, alone)
 
     def _by_prediction(self, advance: Advance) -> _Measured | None:
@@ -158,6 +160,7 @@ class _Search:
 
     def _by_importance(self) -> _Measured | None:
         """Return the first state that holds along the order of importance, None if none does."""
+        self._tried.pop(self.removal.least, None)  # nothing is refused for a single measurement
         state = self.removal.first_state(lambda state: self._measured(state).holds)
         return None if state is None else self._measured(state)
 
