@@ -214,7 +214,7 @@ def _size_lines(found: Sequence[dict[str, Any]]) -> list[str]:
         "Measured; mean of the networks above. Checkpoints hold the network's history beside its numbers, and the "
         "float32 ONNX file has batch normalisation folded in.",
         "",
-        "| network | " + " | ".join(names) + " |",
+        "| network | " + " | ".join(name.replace("-conv1-float", " but conv1") for name in names) + " |",
         "|---|" + "---:|" * len(names),
     ]
     for system in SYSTEMS:
@@ -284,12 +284,12 @@ coppice profile model.int8.onnx --before model.onnx --runtime onnxruntime,openvi
 
 * Calibrate on training clips only, eight or more; 100 are usual. `--data` takes them from the training part. Neither
   validation nor test clips are needed.
-* NNCF does it, on the ONNX graph: weights symmetric with one scale per filter, activations with one scale each,
-  biases corrected layer by layer. The file is ONNX with `QuantizeLinear` and `DequantizeLinear`; ONNX Runtime and
-  OpenVINO run it. They do not round alike to the last bit, and posteriors differ a little between them.
+* NNCF does it, on the ONNX graph: weights symmetric with one scale per filter, activations with one scale and zero
+  point each, biases corrected layer by layer. The file is ONNX with `QuantizeLinear` and `DequantizeLinear`; ONNX
+  Runtime and OpenVINO run it. They do not round alike to the last bit, and posteriors differ a little between them.
 * Two settings are not NNCF's own. Ranges are those of the loudest clip, not the mean over the clips, which clips loud
-  sounds. And weights keep 7 bits, so that old processors, which add two products in 16 bits, compute the same as new
-  ones.
+  sounds. And weights keep 7 bits: processors without VNNI (before Intel's Ice Lake and AMD's Zen 4) add two products
+  in 16 bits, where those of 8-bit weights do not fit, and would hear something else from the same file.
 * With the front end inside (`--with-front-end`), waveform to log-mel stays in float32: a logarithm spans more powers of
   two than a byte.
 * `--max-drop 0.005` allows half a point of accuracy on the validation clips to go. Where int8 costs more, the layer

@@ -234,3 +234,117 @@ def test_a_checkpoint_of_an_imported_int8_file_is_float32_again(shared_data, tmp
 def test_a_bare_network_without_an_example_is_refused():
     with pytest.raises(CoppiceError, match="give one example input"):
         check(nn.Linear(3, 2), rules=rules_of("dcase2024").name)
+
+
+def limits(verdict):
+    return {one.limit.name: (one.figure, one.judged) for one in verdict.findings}
+
+
+@pytest.fixture
+def kin():
+    """Three networks that were pruned from one parent in conv3."""
+    torch.manual_seed(0)
+    network = cp.build_network("surrey2022").eval()
+    parent = cp.Classifier(network, front_end("surrey2022"), tuple("abcdefghij"), None, None)
+    sets = [range(0, 16), range(8, 24), range(16, 32)]
+    return [cp.prune(parent, cp.plan_from_indices(parent, {"conv3": list(kept)})) for kept in sets]
+
+
+def test_an_ensemble_counts_what_its_members_share_once(kin, tmp_path):
+    made = cp.ensemble(kin)
+    alone, once = [cp.count(one, "macs").macs for one in kin], cp.count(made, "macs").macs
+    trunk = 16 * 9 * 2040 + 16 * 16 * 9 * 2040
+    assert once == sum(alone) - 2 * trunk
+    path = save(made, tmp_path / "e.safetensors")
+    found = check(path, rules="dcase2023")
+    assert limits(found)["size_bytes"][0] == 4 * sum(p.numel() for p in made.network.parameters())
+    assert limits(found)["macs"][0] < 1.01 * once
+    assert any(f"{once:,} are computed" in one.why for one in found.findings)
+
+
+def test_an_onnx_file_is_counted_by_its_graph(kin, tmp_path):
+    for made in (kin[0], cp.ensemble(kin)):
+        cp.export_onnx(made, tmp_path / "net.onnx")
+        found = check(tmp_path / "net.onnx", rules="dcase2024")
+        expected = 4 * cp.count(made, "bn_folded").params
+        assert limits(found) == {"size_bytes": (expected, expected), "macs": (cp.count(made, "macs").macs,) * 2}
+        found = check(tmp_path / "net.onnx", rules="dcase2022")
+        assert limits(found)["number_format"] == ("float32", "float32") and not found.legal
+        assert check(tmp_path / "net.onnx", rules="dcase2021").figures["model"].storage.params == expected // 4
+
+
+def test_an_int8_onnx_file_is_counted_at_a_byte_for_each_weight(kin, tmp_path):
+    pytest.importorskip("nncf", reason="the extra int8 is not installed")
+    from coppice.quantization.int8 import quantize_int8
+
+    quantize_int8(kin[0], tmp_path / "net.onnx", clips=torch.randn(8, 40, 51))
+    found = check(tmp_path / "net.onnx", rules="dcase2022")
+    assert limits(found)["number_format"] == ("int8", "int8")
+    assert limits(found)["macs"][0] == cp.count(kin[0], "macs").macs
+    params = cp.count(kin[0], "bn_folded").params
+    size, strict = limits(found)["params"]
+    assert params < size < params + 4 * 200 and size < strict < params + 8 * 200  # biases of four bytes; scales
+    assert found.legal
+
+
+def test_an_onnx_file_of_half_a_second_is_called_twice(tmp_path):
+    half = front_end("surrey2022", duration_s=0.5)
+    net = cp.build_network("surrey2022", frames=half.frames).eval()
+    one = cp.Classifier(net, half, tuple("abcdefghij"), None, None)
+    cp.export_onnx(one, tmp_path / "net.onnx")
+    figure, judged = limits(check(tmp_path / "net.onnx", rules="dcase2024"))["macs"]
+    assert judged == 2 * figure
+
+
+def test_an_onnx_file_with_its_front_end_inside_is_refused(kin, tmp_path):
+    one = replace(kin[0], band_mean=torch.zeros(40), band_std=torch.ones(40))
+    cp.export_onnx(one, tmp_path / "net.onnx", with_front_end=True)
+    with pytest.raises(CoppiceError, match="has its front end inside"):
+        check(tmp_path / "net.onnx", rules="dcase2024")
+
+
+def onnx_file(tmp_path, nodes, constants, shape=(None, 4, 6)):
+    import onnx
+    from onnx import helper, numpy_helper
+
+    values = [helper.make_tensor_value_info("x", 1, ["clips", *shape[1:]])]
+    outs = [helper.make_tensor_value_info("y", 1, None)]
+    stored = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+    graph = helper.make_graph(nodes, "g", values, outs, stored)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    onnx.save(model, tmp_path / "own.onnx")
+    return tmp_path / "own.onnx"
+
+
+def test_products_of_onnx_graphs_from_elsewhere_are_counted(tmp_path):
+    import numpy as np
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("Conv", ["x", "w4"], ["c"], group=2),
+        helper.make_node("DequantizeLinear", ["m", "s"], ["d"]),
+        helper.make_node("Transpose", ["d"], ["dT"], perm=[1, 0]),
+        helper.make_node("MatMul", ["c", "dT"], ["e"]),
+        helper.make_node("ConvTranspose", ["e", "t4"], ["y"]),
+    ]
+    constants = {
+        "w4": np.ones((6, 2, 3), np.float32),
+        "m": np.ones((2, 4), np.int8),
+        "s": np.array(0.5, np.float32),
+        "t4": np.zeros((6, 3, 2), np.float32),
+    }
+    found = check(onnx_file(tmp_path, nodes, constants), rules="dcase2021")
+    storage = found.figures["model"].storage
+    assert storage.params == 36 + 8 + 36 and storage.params_bytes == 4 * 36 + 8 + 4 * 36
+    assert storage.nonzero_bytes == 4 * 36 + 8 and storage.weight_formats == {"float32": 288, "int8": 8}
+    macs = check(tmp_path / "own.onnx", rules="dcase2024").figures["model"].limits["macs"].value
+    assert macs == 6 * 4 * 2 * 3 + 6 * 2 * 4 + 6 * 2 * 3 * 2
+
+
+def test_an_onnx_operator_without_a_rule_is_refused_by_name(tmp_path):
+    import numpy as np
+    from onnx import helper
+
+    nodes = [helper.make_node("Einsum", ["x", "w"], ["y"], equation="bct,ct->b")]
+    with pytest.raises(CoppiceError, match="operator Einsum"):
+        check(onnx_file(tmp_path, nodes, {"w": np.ones((4, 6), np.float32)}), rules="dcase2024")

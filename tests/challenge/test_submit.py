@@ -227,3 +227,19 @@ def test_a_submission_without_evaluation_clips_is_refused(sources, authors, tmp_
     source = sources(tmp_path, 2023, ())[0]
     with pytest.raises(CoppiceError, match="no predictions of the evaluation clips"):
         submit(Source(source.model, source.development), rules="dcase2023", authors=authors, out=tmp_path / "p")
+
+
+def test_an_ensemble_says_how_many_members_it_has_and_what_was_done_to_them():
+    from coppice.challenge.meta_file import description
+
+    done = [{"verb": "train", "settings": {"mixup": 0.3}}, {"verb": "prune"}, {"verb": "finetune"}]
+    entry = {"verb": "ensemble", "how": "geometric", "members": [{"lineage": done}, {"lineage": done}]}
+    one = Classifier(torch.nn.Flatten(), None, ("a", "b"), None, None, lineage=(entry,))
+    found = description(one)
+    assert (found["ensemble_method_subsystem_count"], found["decision_making"]) == (2, "geometric mean of posteriors")
+    assert (found["pipeline"], found["data_augmentation"]) == ("training, pruning, fine-tuning", "mixup")
+    for strange in (7, [7, {"lineage": 7}, {"lineage": [7]}], {}):
+        damaged = Classifier(
+            one.network, None, ("a", "b"), None, None, lineage=({"verb": "ensemble", "members": strange},)
+        )
+        assert description(damaged)["pipeline"] is None

@@ -7,6 +7,7 @@ from coppice.compiler.steps import (
     Combine,
     Convolution,
     Dense,
+    Grid,
     Join,
     Permute,
     Pool,
@@ -23,7 +24,8 @@ def interpret(program: Program, given: np.ndarray) -> dict[str, np.ndarray]:
     """Compute the outputs of a program for one clip, of the shape of its source."""
     values = {program.source: given.astype(np.float64).reshape(program.shapes[program.source])}
     for step in program.steps:
-        values[step.target] = computed(step, [values[name] for name in step.sources])
+        found = computed(step, [values[name] for name in step.sources])
+        values[step.target] = found if step.grid is None else rounded(found, step.grid)
         assert values[step.target].shape == program.shapes[step.target], step.name
     return {name: values[value].ravel() for name, value in program.outputs.items()}
 
@@ -53,6 +55,10 @@ def computed(step: Step, sources: list[np.ndarray]) -> np.ndarray:
             raised = np.exp(sources[0] - sources[0].max())
             return raised / raised.sum()
     raise AssertionError(step)
+
+
+def rounded(value: np.ndarray, grid: Grid) -> np.ndarray:
+    return grid.step * (np.clip(np.rint(value / grid.step) + grid.zero, grid.low, grid.high) - grid.zero)
 
 
 def convolved(step: Convolution, source: np.ndarray) -> np.ndarray:

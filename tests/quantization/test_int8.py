@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,12 +15,14 @@ import torch
 from onnx.numpy_helper import to_array
 from torch import nn
 
+import coppice
 from coppice.audio.log_mel import log_mel
 from coppice.core.errors import CoppiceError
 from coppice.ensembles.average import average_posteriors
 from coppice.export.onnx import onnx_model
 from coppice.export.onnx_classifier import load_onnx
 from coppice.export.onnx_graph import onnx_graph
+from coppice.export.sound_clips import sound_clips
 from coppice.networks.classifier import Classifier
 from coppice.pruning.planning.decide import plan
 from coppice.pruning.surgery.prune import prune
@@ -56,6 +59,26 @@ def test_both_runtimes_compute_the_same_file(done, clips):
     pytest.importorskip("openvino")
     found = [load_onnx(done.path, runtime=runtime).posteriors(clips) for runtime in ("onnxruntime", "openvino")]
     assert (found[0] - found[1]).abs().max() < 0.05
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="kernels of other processors have no limit")
+def test_a_processor_without_vnni_computes_the_same(shared_data, tmp_path):
+    pytest.importorskip("openvino")
+    whole = coppice.load(shared_data / "surrey2022" / "C2" / "float32.tflite", front_end="surrey2022")
+    waveforms = sound_clips([shared_data / "tau2022_sample"], whole.front_end)
+    done = quantize_int8(whole, tmp_path / "net.onnx", clips=waveforms[:60], validation=waveforms[60:])
+    assert done.agreement.top1 >= 0.9
+    np.save(tmp_path / "waveforms.npy", waveforms[60:].numpy())
+    program = (
+        "import sys, numpy as np, torch; from coppice.export.onnx_classifier import load_onnx; "
+        "net = load_onnx(sys.argv[1], runtime='openvino'); "
+        "np.save(sys.argv[3], net.posteriors_of_waveforms(torch.from_numpy(np.load(sys.argv[2]))).numpy())"
+    )
+    files = [done.path, tmp_path / "waveforms.npy", tmp_path / "found.npy"]
+    env = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    subprocess.run([sys.executable, "-c", program, *map(str, files)], check=True, env=env)
+    here = load_onnx(done.path, runtime="openvino").posteriors_of_waveforms(waveforms[60:]).numpy()
+    assert np.abs(np.load(tmp_path / "found.npy") - here).max() < 0.02
 
 
 def test_weights_are_whole_numbers_of_seven_bits_with_a_scale_per_filter(done, worn):

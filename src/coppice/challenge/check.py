@@ -8,10 +8,11 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coppice.challenge.figures import Figures, figures_of
+from coppice.challenge.figures import Figures, figures_of, figures_of_onnx
 from coppice.challenge.rules import Limit, Rules, rules_of
 from coppice.core.errors import CoppiceError
 from coppice.core.files import file_digest
+from coppice.export.onnx_file import OnnxFile, read_onnx
 from coppice.networks.classifier import Classifier
 from coppice.networks.loading import load
 
@@ -113,9 +114,9 @@ def check(
     Parameters
     ----------
     model : Classifier, nn.Module, str or Path
-        A system, or a file that :func:`coppice.load` reads. A checkpoint of the DCASE 2025 baseline holds a
-        model for each of several devices: all of them are judged. A bare network is counted at the number
-        formats of its own tensors.
+        A system, or a file that :func:`coppice.load` reads, or an ONNX file of the network alone. A checkpoint of the
+        DCASE 2025 baseline holds a model for each of several devices: all of them are judged. A bare network is counted
+        at the number formats of its own tensors.
     rules : str
         ``"dcase2021"`` to ``"dcase2025"``.
     devices : mapping, optional
@@ -154,7 +155,10 @@ def check(
             )
         models[name] = next(iter(more.values()))
         notes += said
-    figures = {name: figures_of(one, chosen, example=example) for name, one in models.items()}
+    figures = {
+        name: figures_of_onnx(one, chosen) if isinstance(one, OnnxFile) else figures_of(one, chosen, example=example)
+        for name, one in models.items()
+    }
     findings = [
         Finding(name, limit, found.value, found.strict, _keeps(found.strict, limit), found.why)
         for name, counted in figures.items()
@@ -170,15 +174,19 @@ def _keeps(figure: int | str, limit: Limit) -> bool:
     return int(figure) <= limit.most
 
 
-def _models(model: Model, front_end: str | None) -> tuple[dict[str, Classifier | nn.Module], list[str]]:
+def _models(model: Model, front_end: str | None) -> tuple[dict[str, Classifier | nn.Module | OnnxFile], list[str]]:
     """Return the models in a file or object by name, and what is to be said of them."""
     if not isinstance(model, str | Path):
         return {"model": model}, []
     path = Path(model)
     devices = _devices_in(path)
-    found: dict[str, Classifier | nn.Module] = {}
-    for device in devices or (None,):
-        found["model" if device is None else device] = _as_in_file(load(path, device=device, front_end=front_end), path)
+    found: dict[str, Classifier | nn.Module | OnnxFile] = {}
+    if path.suffix.lower() == ".onnx":
+        found["model"] = read_onnx(path)
+    else:
+        for device in devices or (None,):
+            loaded = load(path, device=device, front_end=front_end)
+            found["model" if device is None else device] = _as_in_file(loaded, path)
     notes = [f"{path} has {path.stat().st_size:,} bytes on disk; the rules count parameters, not files."]
     if len(devices) > 1:
         notes.append(f"{path} holds models for {', '.join(name or 'any other device (model)' for name in devices)}.")

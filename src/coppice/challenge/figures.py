@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from coppice.audio.front_end import FrontEnd
+from coppice.challenge.onnx_count import count_onnx
 from coppice.challenge.packed import packed_layers, packed_mult_adds
 from coppice.challenge.rules import Rules
 from coppice.challenge.storage import Storage, storage_of
@@ -17,7 +19,11 @@ from coppice.complexity.conventions import count
 from coppice.complexity.torchinfo_count import count_torchinfo
 from coppice.core.errors import CoppiceError
 from coppice.core.modes import eval_mode
+from coppice.export.onnx_file import OnnxFile
 from coppice.networks.classifier import Classifier, as_network
+from coppice.networks.ensemble import Ensemble
+
+_BY_GRAPH = "convolutions and matrix products of the graph"
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,7 @@ def figures_of(
     (122296, 29419156)
     """
     storage = storage_of(model)
+    front_end = model.front_end if isinstance(model, Classifier) else None
     limits: dict[str, Figure] = {}
     for limit in rules.limits:
         if limit.name == "nonzero_bytes":
@@ -95,7 +102,32 @@ def figures_of(
             limits["params"] = _params_2022(model, storage, example)
         else:
             found = _macs_nessi(model, example) if rules.year < 2024 else _macs_torchinfo(model, example)
-            limits["macs"] = _for_every_window(found, model, rules)
+            limits["macs"] = _for_every_window(_with_what_is_shared(found, model, example), front_end, rules)
+    return Figures(storage, limits)
+
+
+def figures_of_onnx(file: OnnxFile, rules: Rules) -> Figures:
+    """Count an ONNX file as the rules of a year do: by its graph, since no official counter reads such files.
+
+    Strictly read, scales and zero points of quantization are memory, too.
+
+    Raises
+    ------
+    CoppiceError
+        If the front end is inside, or an operator has no rule.
+    """
+    found = count_onnx(file)
+    storage = found.storage
+    limits: dict[str, Figure] = {}
+    for limit in rules.limits:
+        if limit.name == "number_format":
+            limits[limit.name] = _formats(storage)
+        elif limit.name == "macs":
+            limits[limit.name] = _for_every_window(Figure(found.macs, found.macs, _BY_GRAPH), found.front_end, rules)
+        else:
+            size = storage.nonzero_bytes if limit.name == "nonzero_bytes" else storage.params_bytes
+            with_scales = "with scales and zero points of quantization" if found.scale_bytes else ""
+            limits[limit.name] = Figure(size, max(size + found.scale_bytes, storage.params), with_scales)
     return Figures(storage, limits)
 
 
@@ -203,9 +235,19 @@ def _count(network: nn.Module, convention: str, example: Tensor) -> int:
     return macs
 
 
-def _for_every_window(found: Figure, model: Classifier | nn.Module, rules: Rules) -> Figure:
+def _with_what_is_shared(found: Figure, model: Classifier | nn.Module, example: Tensor | None) -> Figure:
+    """Say what torchinfo makes of an ensemble whose members share layers: it counts every call of a layer."""
+    network, _ = as_network(model, example)
+    if not isinstance(network, Ensemble) or not network.shared:
+        return found
+    network, example = _float(model, example)
+    once = _count(network, "macs", example)
+    why = f"torchinfo counts layers that members share once for each member; {once:,} are computed"
+    return Figure(found.value, found.strict, "; ".join(part for part in (found.why, why) if part))
+
+
+def _for_every_window(found: Figure, front_end: FrontEnd | None, rules: Rules) -> Figure:
     """Multiply for a network that hears less than a clip at a time: it is called several times for one."""
-    front_end = model.front_end if isinstance(model, Classifier) else None
     if front_end is None or abs(front_end.duration_s - rules.clip_s) < 0.02:
         return found
     windows = max(1, ceil(rules.clip_s / front_end.duration_s - 1e-9))

@@ -79,11 +79,13 @@ def description(classifier: Classifier) -> dict[str, Any]:
     '32kHz'
     """
     front_end = classifier.front_end
-    verbs = [str(entry.get("verb")) for entry in classifier.lineage]
+    members = next((found for entry in classifier.lineage if (found := _members(entry))), [])
+    how = next((str(entry.get("how")) for entry in classifier.lineage if _members(entry)), "")
+    done = [*classifier.lineage, *(entry for lineage in members for entry in lineage)]
+    verbs = [str(entry.get("verb")) for entry in done]
     steps = [_WORDS[verb] for verb in verbs if verb in _WORDS]
-    mixup = any(
-        isinstance(entry.get("settings"), dict) and entry["settings"].get("mixup") for entry in classifier.lineage
-    )
+    steps = list(dict.fromkeys(steps)) if members else steps
+    mixup = any(isinstance(entry.get("settings"), dict) and entry["settings"].get("mixup") for entry in done)
     smaller = ["pruning"] if "prune" in verbs else []
     if classifier.stored_as != "float32":
         smaller.append(f"weight quantization ({classifier.stored_as})")
@@ -93,8 +95,8 @@ def description(classifier: Classifier) -> dict[str, Any]:
         "embeddings": None,
         "data_augmentation": "mixup" if mixup else None,
         "machine_learning_method": "CNN",
-        "ensemble_method_subsystem_count": None,
-        "decision_making": None,
+        "ensemble_method_subsystem_count": len(members) if members else None,
+        "decision_making": f"{how} mean of posteriors" if members else None,
         "external_data_usage": None,
         "complexity_management": ", ".join(smaller) or None,
         "pipeline": ", ".join(steps) or None,
@@ -102,6 +104,17 @@ def description(classifier: Classifier) -> dict[str, Any]:
         "split_adaptations": None,
         "system_adaptations": None,
     }
+
+
+def _members(entry: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
+    """Return the lineages of an ensemble's members; a file may say anything."""
+    members = entry.get("members") if entry.get("verb") == "ensemble" else None
+    lineages = (
+        [member.get("lineage") for member in members if isinstance(member, dict)] if isinstance(members, list) else []
+    )
+    return [
+        [one for one in lineage if isinstance(one, dict)] if isinstance(lineage, list) else [] for lineage in lineages
+    ]
 
 
 def complexity(rules: Rules, classifier: Classifier, figures: Figures) -> dict[str, Any]:

@@ -66,20 +66,27 @@ def _only_writer(step: Step, steps: list[Step], program: Program) -> Step | None
 
 def _joined(before: Step, step: Step) -> Step | None:
     """Return one step for two, or None where there is none."""
-    if isinstance(step, Scale):
+    if isinstance(step, Scale) and before.grid is None:
         if _is_plain(step):
-            if step.activation.is_none:
-                return before.after(target=step.target)
-            if isinstance(before, Convolution | Dense | Scale | Combine) and before.activation.is_none:
-                pooled = isinstance(before, Convolution) and before.pooling is not None
-                return None if pooled else before.after(target=step.target, activation=step.activation)
-        elif before.activation.is_none:
+            return _activated(before, step)
+        if before.activation.is_none:
             return _scaled(before, step)
     if isinstance(step, Pool) and isinstance(before, Convolution) and before.pooling is None:
         apart = all(s >= k for s, k in zip(step.pooling.stride, step.pooling.kernel, strict=True))
-        if apart and not any(step.pooling.padding):
+        # The largest of rounded numbers is the largest, rounded.
+        if apart and not any(step.pooling.padding) and (before.grid is None or step.pooling.kind == "max"):
             return before.after(target=step.target, pooling=step.pooling)
     return None
+
+
+def _activated(before: Step, step: Scale) -> Step | None:
+    """Let the step before activate and round."""
+    if not step.activation.is_none:
+        pooled = isinstance(before, Convolution) and before.pooling is not None
+        if pooled or not before.activation.is_none or not isinstance(before, Convolution | Dense | Scale | Combine):
+            return None
+        return before.after(target=step.target, activation=step.activation, grid=step.grid)
+    return before.after(target=step.target, grid=step.grid)
 
 
 def _is_plain(step: Scale) -> bool:
@@ -95,6 +102,7 @@ def _scaled(before: Step, step: Scale) -> Step | None:
             factor=before.factor * step.factor,
             offset=before.offset * step.factor + step.offset,
             activation=step.activation,
+            grid=step.grid,
         )
     by_channel = (step.factor == factor[:, None, None]).all() and (step.offset == offset[:, None, None]).all()
     if isinstance(before, Dense) and step.factor.shape[0] == len(before.weight):
@@ -102,16 +110,24 @@ def _scaled(before: Step, step: Scale) -> Step | None:
             target=step.target,
             weight=before.weight * factor[:, None],
             bias=before.bias * factor + offset,
+            weight_step=_scaled_steps(before.weight_step, factor),
             activation=step.activation,
+            grid=step.grid,
         )
     if isinstance(before, Convolution) and by_channel and _scales_through(before, factor):
         return before.after(
             target=step.target,
             weight=before.weight * factor[:, None, None, None],
             bias=before.bias * factor + offset,
+            weight_step=_scaled_steps(before.weight_step, factor),
             activation=step.activation,
+            grid=step.grid,
         )
     return None
+
+
+def _scaled_steps(steps: np.ndarray | None, factor: np.ndarray) -> np.ndarray | None:
+    return None if steps is None else steps * np.abs(factor)
 
 
 def _scales_through(before: Convolution, factor: np.ndarray) -> bool:

@@ -1,5 +1,6 @@
 """From an ONNX graph to a program: operator by operator, refusing by name what has no C."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,8 @@ from coppice.compiler.steps import Program, Shape, Step, Surround
 from coppice.core.errors import CoppiceError
 from coppice.export.onnx_file import OnnxFile
 
-_PREFIX = "network."
+# Quantizing wraps a weight's name: dq_output_network.conv1.weight_1.
+_WEIGHT = re.compile(r"^(?:dq_output_)?(?:network\.)?(.+)\.weight(?:_\d+)?$")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class GraphReader:
         Of the model, for messages.
     constants : dict of str to ndarray
         By the name of the tensor.
+    weight_steps : dict of str to ndarray
+        What constants that were rounded are multiples of, for each filter.
     references : dict of str to Reference
         All other tensors.
     steps : list of Step
@@ -54,6 +58,7 @@ class GraphReader:
 
     name: str
     constants: dict[str, np.ndarray] = field(default_factory=dict)
+    weight_steps: dict[str, np.ndarray] = field(default_factory=dict)
     references: dict[str, Reference] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     shapes: dict[str, Shape] = field(default_factory=dict)
@@ -68,8 +73,9 @@ class GraphReader:
     def layer(self, node: Any) -> str:
         """Return the name of the layer whose weights a node has, or its own."""
         for tensor in node.input:
-            if tensor.endswith(".weight") and tensor in self.constants:
-                return tensor.removeprefix(_PREFIX).removesuffix(".weight")
+            found = _WEIGHT.search(tensor)
+            if found is not None and tensor in self.constants:
+                return found[1]
         return str(node.name or node.output[0])
 
     def free_name(self, name: str) -> str:

@@ -12,6 +12,7 @@ from coppice.compiler.steps import (
     Combine,
     Convolution,
     Dense,
+    Grid,
     Join,
     Permute,
     Pool,
@@ -48,11 +49,18 @@ def _convolution(reader: GraphReader, node: Any, said: dict[str, Any]) -> None:
         dilation=dilation,
         padding=_sum4((*before, *after), source.padding),
         groups=said.get("group", 1),
+        weight_step=_steps_of(reader, node, len(weight)),
     )
     shape = convolved_shape(step, reader.shapes[source.value])
     if min(shape) < 1:
         raise reader.refuse(node, f"{reader.shapes[source.value]} values are smaller than its window")
     reader.add(step, shape, axes, node.output[0])
+
+
+def _steps_of(reader: GraphReader, node: Any, filters: int) -> np.ndarray | None:
+    """Return what the weights of each filter are multiples of, None where that is not known."""
+    found = reader.weight_steps.get(node.input[1])
+    return None if found is None or found.size not in (1, filters) else np.broadcast_to(found, filters)
 
 
 def _pair(values: Any, axes: tuple[int, ...], missing: int) -> tuple[int, int]:
@@ -345,6 +353,7 @@ def _dense(reader: GraphReader, node: Any, said: dict[str, Any]) -> None:
         node.output[0],
         weight=matrix.astype(np.float64),
         bias=np.zeros(len(matrix)) if bias is None else np.broadcast_to(bias, len(matrix)).astype(np.float64),
+        weight_step=_steps_of(reader, node, len(matrix)),
     )
     reader.add(step, (len(matrix), 1, 1), (0,), node.output[0])
 
@@ -373,6 +382,40 @@ def _pad(reader: GraphReader, node: Any, said: dict[str, Any]) -> None:
     reader.references[node.output[0]] = replace(source, padding=_sum4(source.padding, zeros), filler=filler)
 
 
+def _quantize(reader: GraphReader, node: Any, said: dict[str, Any]) -> None:
+    source = reader.whole(node, node.input[0])
+    size, zero = reader.constant(node, 1), reader.constant(node, 2)
+    if size is None or size.size != 1 or zero is None or zero.dtype not in (np.int8, np.uint8):
+        raise reader.refuse(node, "QuantizeLinear with anything but one scale and 8 bits has no C")
+    shift = 128 if zero.dtype == np.int8 else 0  # what is stored is a byte from 0 to 255
+    shape = reader.shapes[source.value]
+    step = Scale(
+        reader.free_name(node.name or node.output[0]),
+        (source.value,),
+        node.output[0],
+        grid=Grid(float(size.ravel()[0]), int(zero.ravel()[0]) + shift),
+        factor=np.ones((*shape[:2], 1)),
+        offset=np.zeros((*shape[:2], 1)),
+    )
+    reader.add(step, shape, source.axes, node.output[0])
+
+
+def _dequantize(reader: GraphReader, node: Any, said: dict[str, Any]) -> None:
+    """Take back what was stored in 8 bits: of constants the numbers, of all else what was rounded, as it is."""
+    if node.input[0] not in reader.constants:
+        reader.references[node.output[0]] = reader.whole(node, node.input[0])
+        return
+    stored, size, zero = (reader.constant(node, i) for i in range(3))
+    assert stored is not None and size is not None
+    along = [1] * stored.ndim
+    if size.size > 1:
+        along[said.get("axis", 1)] = -1
+    sizes, zeros = size.astype(np.float64), np.zeros_like(size) if zero is None else zero.astype(np.float64)
+    reader.constants[node.output[0]] = (stored.astype(np.float64) - zeros.reshape(along)) * sizes.reshape(along)
+    if not zeros.any() and stored.dtype == np.int8:
+        reader.weight_steps[node.output[0]] = sizes.ravel()
+
+
 def _same(reader: GraphReader, node: Any, said: dict[str, Any]) -> None:
     reader.references[node.output[0]] = reader.given(node, node.input[0])
 
@@ -393,6 +436,7 @@ RULES: dict[str, Rule] = {
     "Concat": _join,
     "Constant": _constant,
     "Conv": _convolution,
+    "DequantizeLinear": _dequantize,
     "Div": _arithmetic,
     "Dropout": _same,
     "Flatten": _reshape,
@@ -406,6 +450,7 @@ RULES: dict[str, Rule] = {
     "MaxPool": _pool("max"),
     "Mul": _arithmetic,
     "Pad": _pad,
+    "QuantizeLinear": _quantize,
     "ReduceMax": _reduce("max"),
     "ReduceMean": _reduce("average"),
     "Relu": _activation(RELU),

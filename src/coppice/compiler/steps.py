@@ -42,6 +42,25 @@ RELU = Activation(low=0.0)
 
 
 @dataclass(frozen=True)
+class Grid:
+    """The 256 numbers that a value is rounded to, so that it is stored in bytes: ``step * (byte - zero)``.
+
+    Attributes
+    ----------
+    step : float > 0
+    zero : int
+        The byte that means 0.
+    low, high : int, 0 to 255
+        The bytes that are used.
+    """
+
+    step: float
+    zero: int
+    low: int = 0
+    high: int = 255
+
+
+@dataclass(frozen=True)
 class Pooling:
     """How numbers are gathered: the largest, or the mean, of each window.
 
@@ -75,12 +94,15 @@ class Step:
         The value written.
     activation : Activation
         Applied to what is computed, before any pooling.
+    grid : Grid or None
+        What the target is rounded to, last of all; None where it is not.
     """
 
     name: str
     sources: tuple[str, ...]
     target: str
     activation: Activation = NONE
+    grid: Grid | None = None
 
     def after(self, **changes: object) -> Self:
         """Return this step with changes."""
@@ -99,6 +121,8 @@ class Convolution(Step):
     padding : (top, left, bottom, right)
     groups : int
     pooling : Pooling or None
+    weight_step : ndarray of float64, shape (filters,), or None
+        What the weights of each filter are whole multiples of, up to 127 times; None where they are not.
     """
 
     weight: Float64[np.ndarray, "filters channels rows frames"]
@@ -108,6 +132,7 @@ class Convolution(Step):
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     groups: int = 1
     pooling: Pooling | None = None
+    weight_step: Float64[np.ndarray, " filters"] | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -118,10 +143,13 @@ class Dense(Step):
     ----------
     weight : ndarray of float64, shape (units, inputs)
     bias : ndarray of float64, shape (units,)
+    weight_step : ndarray of float64, shape (units,), or None
+        As of a convolution.
     """
 
     weight: Float64[np.ndarray, "units inputs"]
     bias: Float64[np.ndarray, " units"]
+    weight_step: Float64[np.ndarray, " units"] | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -191,6 +219,24 @@ class Permute(Step):
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Softmax(Step):
     """Numbers above 0 that sum to 1, over the channels of a vector."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Narrow(Step):
+    """Numbers as bytes of the step's grid."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Widen(Step):
+    """Bytes as numbers.
+
+    Attributes
+    ----------
+    read : Grid
+        What the bytes mean.
+    """
+
+    read: Grid
 
 
 @dataclass(frozen=True, eq=False)

@@ -90,7 +90,7 @@ def quantize_int8(
     """Write a classifier as an ONNX file whose layers compute in int8, by post-training quantization.
 
     The file holds ``QuantizeLinear`` and ``DequantizeLinear``, which ONNX Runtime and OpenVINO turn into int8 kernels:
-    weights symmetric with a scale per filter, activations with a scale each, biases corrected
+    weights symmetric with a scale per filter, activations with a scale and zero point each, biases corrected
     (:func:`coppice.quantization.post_training.rounded_graph`, done by NNCF). Outputs and metadata are those of
     :func:`coppice.export.onnx.export_onnx`, and ``quantized`` says what was done.
 
