@@ -245,6 +245,10 @@ def kin():
     """Three networks that were pruned from one parent in conv3."""
     torch.manual_seed(0)
     network = cp.build_network("surrey2022").eval()
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():  # biases of 0 are left out of ONNX files
+            if name.endswith("bias"):
+                parameter.normal_()
     parent = cp.Classifier(network, front_end("surrey2022"), tuple("abcdefghij"), None, None)
     sets = [range(0, 16), range(8, 24), range(16, 32)]
     return [cp.prune(parent, cp.plan_from_indices(parent, {"conv3": list(kept)})) for kept in sets]
@@ -258,26 +262,34 @@ def test_an_ensemble_counts_what_its_members_share_once(kin, tmp_path):
     path = save(made, tmp_path / "e.safetensors")
     found = check(path, rules="dcase2023")
     assert limits(found)["size_bytes"][0] == 4 * sum(p.numel() for p in made.network.parameters())
-    assert limits(found)["macs"][0] < 1.01 * once
+    assert limits(found)["macs"][0] < 1.02 * once  # with pools
     assert any(f"{once:,} are computed" in one.why for one in found.findings)
 
 
 def test_an_onnx_file_is_counted_by_its_graph(kin, tmp_path):
-    for made in (kin[0], cp.ensemble(kin)):
-        cp.export_onnx(made, tmp_path / "net.onnx")
-        found = check(tmp_path / "net.onnx", rules="dcase2024")
-        expected = 4 * cp.count(made, "bn_folded").params
-        assert limits(found) == {"size_bytes": (expected, expected), "macs": (cp.count(made, "macs").macs,) * 2}
-        found = check(tmp_path / "net.onnx", rules="dcase2022")
-        assert limits(found)["number_format"] == ("float32", "float32") and not found.legal
-        assert check(tmp_path / "net.onnx", rules="dcase2021").figures["model"].storage.params == expected // 4
+    cp.export_onnx(kin[0], tmp_path / "net.onnx")
+    found = check(tmp_path / "net.onnx", rules="dcase2024")
+    expected = 4 * cp.count(kin[0], "bn_folded").params
+    assert limits(found) == {"size_bytes": (expected, expected), "macs": (cp.count(kin[0], "macs").macs,) * 2}
+    found = check(tmp_path / "net.onnx", rules="dcase2022")
+    assert limits(found)["number_format"] == ("float32", "float32") and not found.legal
+    assert check(tmp_path / "net.onnx", rules="dcase2021").figures["model"].storage.params == expected // 4
+
+
+def test_the_onnx_file_of_an_ensemble_has_the_common_trunk_once(kin, tmp_path):
+    made = cp.ensemble(kin)
+    cp.export_onnx(made, tmp_path / "net.onnx")
+    found = limits(check(tmp_path / "net.onnx", rules="dcase2024"))
+    assert found["macs"] == (cp.count(made, "macs").macs,) * 2
+    # Equal tensors behind other layers, such as the last bias here, stand in the file once, too.
+    assert found["size_bytes"][0] <= 4 * cp.count(made, "bn_folded").params
 
 
 def test_an_int8_onnx_file_is_counted_at_a_byte_for_each_weight(kin, tmp_path):
     pytest.importorskip("nncf", reason="the extra int8 is not installed")
     from coppice.quantization.int8 import quantize_int8
 
-    quantize_int8(kin[0], tmp_path / "net.onnx", clips=torch.randn(8, 40, 51))
+    quantize_int8(kin[0], tmp_path / "net.onnx", clips=torch.randn(8, 1, 40, 51))
     found = check(tmp_path / "net.onnx", rules="dcase2022")
     assert limits(found)["number_format"] == ("int8", "int8")
     assert limits(found)["macs"][0] == cp.count(kin[0], "macs").macs
@@ -303,12 +315,12 @@ def test_an_onnx_file_with_its_front_end_inside_is_refused(kin, tmp_path):
         check(tmp_path / "net.onnx", rules="dcase2024")
 
 
-def onnx_file(tmp_path, nodes, constants, shape=(None, 4, 6)):
+def onnx_file(tmp_path, nodes, constants, out):
     import onnx
     from onnx import helper, numpy_helper
 
-    values = [helper.make_tensor_value_info("x", 1, ["clips", *shape[1:]])]
-    outs = [helper.make_tensor_value_info("y", 1, None)]
+    values = [helper.make_tensor_value_info("x", 1, ["clips", 4, 6])]
+    outs = [helper.make_tensor_value_info("y", 1, ["clips", *out])]
     stored = [numpy_helper.from_array(array, name) for name, array in constants.items()]
     graph = helper.make_graph(nodes, "g", values, outs, stored)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
@@ -333,7 +345,7 @@ def test_products_of_onnx_graphs_from_elsewhere_are_counted(tmp_path):
         "s": np.array(0.5, np.float32),
         "t4": np.zeros((6, 3, 2), np.float32),
     }
-    found = check(onnx_file(tmp_path, nodes, constants), rules="dcase2021")
+    found = check(onnx_file(tmp_path, nodes, constants, (3, 3)), rules="dcase2021")
     storage = found.figures["model"].storage
     assert storage.params == 36 + 8 + 36 and storage.params_bytes == 4 * 36 + 8 + 4 * 36
     assert storage.nonzero_bytes == 4 * 36 + 8 and storage.weight_formats == {"float32": 288, "int8": 8}
@@ -347,4 +359,4 @@ def test_an_onnx_operator_without_a_rule_is_refused_by_name(tmp_path):
 
     nodes = [helper.make_node("Einsum", ["x", "w"], ["y"], equation="bct,ct->b")]
     with pytest.raises(CoppiceError, match="operator Einsum"):
-        check(onnx_file(tmp_path, nodes, {"w": np.ones((4, 6), np.float32)}), rules="dcase2024")
+        check(onnx_file(tmp_path, nodes, {"w": np.ones((4, 6), np.float32)}, ()), rules="dcase2024")

@@ -19,6 +19,7 @@ from coppice.core.errors import CoppiceError
 from coppice.evaluation.classify import classify
 from coppice.evaluation.metrics import log_loss, macro_accuracy
 from coppice.networks.checkpoint import save
+from coppice.networks.classifier import Classifier
 from coppice.networks.registry import build_network
 
 

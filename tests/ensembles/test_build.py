@@ -159,6 +159,23 @@ def test_an_ensemble_is_one_onnx_graph_with_its_trunk_once(kin, log_mel, tmp_pat
     torch.testing.assert_close(heard, made.posteriors(log_mel), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("how", ["arithmetic", "geometric"])
+def test_an_ensemble_is_one_file_for_every_target(how, kin, tmp_path):
+    made = ensemble(kin, combination=Combination((0.5, 0.2, 0.3), how=how, temperature=1.2))
+    from coppice.export.pytorch import export_torch
+
+    assert export_torch(made, tmp_path / "e.pt2").agreement.max_delta < 1e-5
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    pytest.importorskip("ai_edge_litert", reason="the extra litert is not installed")
+    from coppice.export.litert.export import export_litert
+    from coppice.export.openvino import export_openvino
+
+    assert export_openvino(made, tmp_path / "e.xml").agreement.max_delta < 1e-5
+    assert export_litert(made, tmp_path / "e.tflite").agreement.max_delta < 1e-5
+    ones = (tmp_path / "e.tflite").stat().st_size, export_litert(kin["first"], tmp_path / "one.tflite").size_bytes
+    assert ones[0] < 2.5 * ones[1]
+
+
 def test_an_ensemble_can_be_fine_tuned_and_its_trunk_stays_one(prepared, kin):
     settings = cp.TrainingSettings(epochs=2, batch_size=8, precision="float32")
     made = cp.finetune(ensemble(kin), prepared, settings=settings)

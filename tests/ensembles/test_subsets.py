@@ -137,7 +137,9 @@ def test_blocks_of_rows_are_runs_of_neighbours():
     assert blocks.of[targets == 0].tolist() == [0, 0, 1, 1]
 
 
-@pytest.mark.parametrize(("count", "sentence"), [(1, "number of blocks is 1"), (4, "4 blocks need 4 clips of each class, and one has 3")])
+@pytest.mark.parametrize(
+    ("count", "sentence"), [(1, "number of blocks is 1"), (4, "4 blocks need 4 clips of each class, and one has 3")]
+)
 def test_impossible_blocks_are_refused(count, sentence):
     with pytest.raises(CoppiceError, match=sentence):
         make_blocks(np.array([0, 0, 0, 1, 1, 1]), count=count)

@@ -14,7 +14,7 @@ from coppice.networks.dcase2021 import DCASE2021
 from coppice.training.settings import TrainingSettings
 from coppice.training.train import finetune
 
-pytest.importorskip("torchao", reason="torchao is not installed; it comes with coppice[int8]")
+pytest.importorskip("torchao", reason="torchao is not installed; it comes with coppice[qat]")
 from coppice.quantization.aware import finetune_int8
 
 QUICK = TrainingSettings(epochs=2, batch_size=8, learning_rate=1e-3, precision="float32")

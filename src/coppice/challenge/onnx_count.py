@@ -75,8 +75,8 @@ def count_onnx(file: OnnxFile) -> OnnxCount:
     >>> from coppice.networks.surrey2022 import Surrey2022
     >>> one = Classifier(Surrey2022(), front_end("surrey2022"), tuple("abcdefghij"), None, None)
     >>> found = count_onnx(onnx_model(one))
-    >>> found.macs, found.storage.params
-    (5369960, 14630)
+    >>> found.macs, found.storage.weight_formats
+    (5369960, {'float32': 57824})
     """
     if file.metadata.get("input") == WAVEFORM:
         raise CoppiceError(

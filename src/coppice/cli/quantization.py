@@ -1,5 +1,6 @@
 """Smaller number formats as a command."""
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,6 +52,10 @@ def quantize(
     with_front_end: Annotated[
         bool, typer.Option("--with-front-end", help="With int8: waveform in, posteriors out.")
     ] = False,
+    finetune: Annotated[
+        int | None,
+        typer.Option(help="With int8 and labelled --data: train on for so many epochs, rounding in every step."),
+    ] = None,
     root: Root = None,
     test_fold: TestFold = None,
     bad_clips: BadClips = "refuse",
@@ -61,7 +66,7 @@ def quantize(
 
     float16, bfloat16 and dynamic_int8 are checkpoints; arithmetic stays in float32. int8 needs clips: from the
     training part of --data, where --max-drop is judged on the validation part, or unlabelled --sounds, where it is
-    judged by the classes that they get in float32.
+    judged by the classes that they get in float32. Where int8 costs too much, --finetune wins some of it back.
 
     Example: `coppice quantize checkpoint.safetensors --to float16 --out small.safetensors`,
     `coppice quantize checkpoint.safetensors --to int8 --data esc10 --test-fold 1 --out model.int8.onnx`
@@ -72,7 +77,7 @@ def quantize(
     if to != INT8:
         if to not in SMALLER:
             raise CoppiceError(f"there is no number format {to!r}. {did_you_mean(to, (*SMALLER, INT8))}")
-        if data is not None or sounds or max_drop is not None or in_float or with_front_end:
+        if data is not None or sounds or max_drop is not None or in_float or with_front_end or finetune is not None:
             raise CoppiceError(f"{to} needs no clips and leaves no layer out: these options go with --to {INT8}.")
         _store(model, out, to, json=json)
         return
@@ -80,6 +85,14 @@ def quantize(
         raise CoppiceError("int8 needs clips to calibrate on: give --data, or --sounds.")
     if out.suffix.lower() != ".onnx":
         raise CoppiceError(f"int8 is written as an ONNX file; call it {out.with_suffix('.onnx')}.")
+    if finetune is not None:
+        if data is None or max_drop is not None or in_float:
+            raise CoppiceError(
+                "--finetune needs labelled --data, and rounds every layer: leave out --max-drop and --float."
+            )
+        clips_of = (data, root, test_fold, bad_clips)
+        _learn(model, out, finetune, clips_of, with_front_end=with_front_end, seed=seed, json=json)
+        return
     classifier = load(model)
     if data is not None:
         given = _of_dataset(classifier, data, root, test_fold, bad_clips, count=clips, seed=seed)
@@ -109,6 +122,46 @@ def _store(model: Path, out: Path, to: str, *, json: bool) -> None:
         print_json({"path": str(path), "precision": to, "size_bytes": size, "size_bytes_before": before})
         return
     print_line(f"{path}: {bytes_text(size)} (was {bytes_text(before)})")
+
+
+def _learn(
+    model: Path,
+    out: Path,
+    epochs: int,
+    clips_of: tuple[str, Path | None, int | None, str],
+    *,
+    with_front_end: bool,
+    seed: int,
+    json: bool,
+) -> None:
+    """Fine-tune with rounding, write the file, and say what it cost on validation clips."""
+    from coppice.export.onnx import export_onnx
+    from coppice.networks.loading import load
+    from coppice.quantization.aware import LEARNING_RATE, TOLERANCE, finetune_int8
+    from coppice.training.settings import TrainingSettings
+
+    classifier = load(model)
+    source, root, test_fold, bad_clips = clips_of
+    prepared = open_clips(source, root, classifier.known_front_end(), test_fold, bad_clips)
+    settings = TrainingSettings(epochs=epochs, patience=epochs, learning_rate=LEARNING_RATE, seed=seed)
+    unfinished = out.with_name(f"{out.name}.training")
+    tuned = finetune_int8(classifier, prepared, settings=settings, folder=unfinished)
+    done = export_onnx(tuned, out, with_front_end=with_front_end, tolerance=TOLERANCE)
+    log_mel, targets = prepared.log_mel("validation"), prepared.targets("validation")
+    before, after = (
+        float((one.posteriors(log_mel).argmax(1) == targets).double().mean()) for one in (classifier, tuned)
+    )
+    shutil.rmtree(unfinished)
+    if json:
+        print_json({**asdict(done), "path": str(done.path), "accuracy_float32": before, "accuracy_int8": after})
+        return
+    print_line(
+        f"{done.path}: {bytes_text(done.size_bytes)} (was {bytes_text(model.stat().st_size)}), every layer in int8"
+    )
+    print_line(
+        f"accuracy on {len(targets)} validation clips: {percent_text(after)} (float32 before: {percent_text(before)}); "
+        f"ONNX Runtime against PyTorch: largest difference of a posterior {done.agreement.max_delta:.2g}"
+    )
 
 
 def _of_dataset(

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from coppice.compiler.packing import constants
 from coppice.compiler.planned import Planned, planned
 from coppice.compiler.programs import classifier_program, network_program
-from coppice.compiler.source import identifier, model_sources
-from coppice.compiler.toolchain import shared_library
+from coppice.compiler.source import ctype, identifier, model_sources
+from coppice.compiler.toolchain import EXACT_FLAGS, FLAGS, shared_library
 from coppice.core.errors import CoppiceError
 from coppice.networks.classifier import Classifier, as_network
 
@@ -96,13 +96,16 @@ def compile_planned(plan: Planned, clip_shape: tuple[int, ...]) -> CompiledNetwo
     sources = model_sources(plan, title="A network", origin="", labels=labels, given="as the network takes them")
     # Numbers in C text take the compiler long: here they are written into the library once it is loaded.
     arrays = {f"{kind}_{identifier(step)}": values for kind, step, values in constants(plan)}
-    sources["weights.c"] = "".join(f"float {name}[{len(values)}];\n" for name, values in arrays.items())
+    sources["weights.c"] = "#include <stdint.h>\n" + "".join(
+        f"{ctype(values.dtype)} {name}[{len(values)}];\n" for name, values in arrays.items()
+    )
     sources["model.c"] = "#define MODEL_CONSTANT\n" + sources["model.c"]
     # Two networks of the same shape must not share what they write their weights into.
     key = hashlib.sha256(b"".join(values.tobytes() for values in arrays.values())).hexdigest()
-    library = ctypes.CDLL(str(shared_library(sources, key=key)))
+    flags = FLAGS if plan.precision == "float32" else EXACT_FLAGS
+    library = ctypes.CDLL(str(shared_library(sources, flags=flags, key=key)))
     for name, values in arrays.items():
-        ctypes.memmove((ctypes.c_float * len(values)).in_dll(library, name), values.ctypes.data, values.nbytes)
+        ctypes.memmove((ctypes.c_byte * values.nbytes).in_dll(library, name), values.ctypes.data, values.nbytes)
     run = library.model_run
     run.argtypes, run.restype = (ctypes.c_void_p,) * 3, ctypes.c_int
     return CompiledNetwork(plan, clip_shape, run, library)

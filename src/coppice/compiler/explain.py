@@ -40,13 +40,13 @@ def _row(planned: Planned, step: Step) -> list[str]:
     shape = program.shapes[step.target]
     geometry = planned.geometries.get(step.name)
     tiles = [] if geometry is None else [str(tile) for tile in geometry.tiles]
-    size = planned.layouts[step.target].numbers * 4
+    size = planned.size_bytes(step.target)
     scratch = next((b.size_bytes for b in planned.buffers if b.name == scratch_name(step)), 0)
     weights = sum(a.size for a in (getattr(step, n, None) for n in ("weight", "bias", "factor", "offset")) if a is not None)
     macs = program.macs(step)
     return [
         step.name,
-        _what(step),
+        _what(planned, step),
         "x".join(map(str, shape)),
         " ".join(tiles if len(tiles) < 4 else [*tiles[:2], "..."]),
         str(planned.offset(step.target)) if step.target in planned.homes else "",
@@ -56,7 +56,7 @@ def _row(planned: Planned, step: Step) -> list[str]:
     ]
 
 
-def _what(step: Step) -> str:
+def _what(planned: Planned, step: Step) -> str:
     said = [type(step).__name__.lower()]
     if isinstance(step, Convolution):
         said = [f"convolution {step.weight.shape[2]}x{step.weight.shape[3]}"]
@@ -70,6 +70,8 @@ def _what(step: Step) -> str:
         said = ["permute " + "".join(map(str, step.axes))]
     elif isinstance(step, Dense):
         said = [f"dense of {step.weight.shape[1]}"]
+    if step.name in planned.wholes:
+        said[0] += ", int8"
     if not step.activation.is_none:
         said.append(str(step.activation))
     pooling = step.pooling if isinstance(step, Convolution | Pool) else None

@@ -80,7 +80,16 @@ class Geometry:
         return self.pooled + (self.spread.numbers if self.spread else 0)
 
 
-def geometry(program: Program, step: Convolution, source: Layout, target: Layout, *, filters: int = 1) -> Geometry:
+def geometry(
+    program: Program,
+    step: Convolution,
+    source: Layout,
+    target: Layout,
+    *,
+    groups: int = 1,
+    channels: int,
+    side: int = 1,
+) -> Geometry:
     """Plan a convolution between two layouts.
 
     Parameters
@@ -88,8 +97,12 @@ def geometry(program: Program, step: Convolution, source: Layout, target: Layout
     program : Program
     step : Convolution
     source, target : Layout
-    filters : int
-        Those of a tile are a multiple of this.
+    groups : int
+        Of filters, each of which read channels of their own.
+    channels : int
+        Planes of numbers that each filter reads: channels, or cells of four.
+    side : int
+        Channels that lie side by side in one number, 1 or 4; filters of a tile are a multiple of this.
 
     Examples
     --------
@@ -98,12 +111,12 @@ def geometry(program: Program, step: Convolution, source: Layout, target: Layout
     >>> step = Convolution("c", ("x",), "y", weight=np.ones((8, 1, 3, 3)), bias=np.zeros(8), padding=(1, 1, 1, 1))
     >>> program = Program((step,), {"x": (1, 40, 51), "y": (8, 40, 51)}, "x", {})
     >>> layouts = padded_layouts(program)
-    >>> planned = geometry(program, step, layouts["x"], layouts["y"])
+    >>> planned = geometry(program, step, layouts["x"], layouts["y"], channels=1)
     >>> planned.runs, planned.length, planned.taps[:4]
     (1, 2079, (0, 1, 2, 52))
     """
     _, rows, frames = program.convolved(step)
-    spread = _spread(program, step) if parted(step) else None
+    spread = _spread(program, step, source.channels) if parted(step) else None
     high, wide = step.weight.shape[2:]
     down, across = step.stride
     row = spread.phases * spread.row if spread else source.row
@@ -123,13 +136,13 @@ def geometry(program: Program, step: Convolution, source: Layout, target: Layout
         runs = program.shapes[step.target][1]
         parts, length = (1, (high_window - 1) * row + frames) if flat else (high_window, frames)
     tiles = tiles_of(
-        -(-step.weight.shape[0] // step.groups // filters) * filters,
-        taps=int(step.weight[0].size),
+        -(-step.weight.shape[0] // groups // side) * side,
+        taps=channels * high * wide,
         length=length,
-        step=filters,
+        step=side,
     )
     waiting = row if flat else frames
-    widest = max(tile.filters for tile in tiles)
+    widest = max(tile.filters for tile in tiles) // side
     apart = length if parts == 1 else parts * frames
     return Geometry(
         tiles=tiles,
@@ -149,8 +162,8 @@ def geometry(program: Program, step: Convolution, source: Layout, target: Layout
     )
 
 
-def _spread(program: Program, step: Convolution) -> Spread:
-    channels, rows, frames = program.shapes[step.sources[0]]
+def _spread(program: Program, step: Convolution, channels: int) -> Spread:
+    _, rows, frames = program.shapes[step.sources[0]]
     top, left, bottom, right = step.padding
     phases = step.stride[1]
     row = -(-(left + frames + right) // phases)

@@ -1,5 +1,6 @@
 """Where the numbers of a value lie in memory, and the zeros that convolutions expect around them."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 from coppice.compiler.steps import Convolution, Program, Shape
@@ -58,11 +59,17 @@ def dense_layouts(program: Program) -> dict[str, Layout]:
     return {name: _layout(shape, (0, 0, 0, 0), shape[2]) for name, shape in program.shapes.items()}
 
 
-def padded_layouts(program: Program) -> dict[str, Layout]:
+def padded_layouts(program: Program, stored: Container[str] = ()) -> dict[str, Layout]:
     """Return layouts with the zeros that the convolutions that read a value expect around it.
 
     All values with as many frames have rows of one length, so that what a convolution computes from row to row can be
     written as it comes. Convolutions that leave out frames read a copy, :func:`parted`, which has zeros of its own.
+
+    Parameters
+    ----------
+    program : Program
+    stored : container of str
+        Values that are stored in bytes: four channels lie side by side, as one.
 
     Examples
     --------
@@ -76,9 +83,11 @@ def padded_layouts(program: Program) -> dict[str, Layout]:
     for name, shape in program.shapes.items():
         _, left, _, right = borders[name]
         widest[shape[2]] = max(widest.get(shape[2], 0), left, right)
-    return {
-        name: _layout(shape, borders[name], shape[2] + widest[shape[2]]) for name, shape in program.shapes.items()
-    }
+    found = {}
+    for name, shape in program.shapes.items():
+        planes = -(-shape[0] // 4) if name in stored else shape[0]
+        found[name] = _layout((planes, *shape[1:]), borders[name], shape[2] + widest[shape[2]])
+    return found
 
 
 def parted(step: Convolution) -> bool:

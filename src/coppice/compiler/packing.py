@@ -1,19 +1,28 @@
 """Constants in the order in which the C reads them."""
 
-import numpy as np
-from jaxtyping import Float32
+from typing import Any
 
+import numpy as np
+
+from coppice.compiler.integers import Whole, merged_groups
 from coppice.compiler.planned import Planned
-from coppice.compiler.steps import Convolution, Dense, Scale
+from coppice.compiler.steps import Convolution, Dense, Scale, Step
 from coppice.compiler.tiles import Tile
 
 UNITS = 16  # of a dense layer, side by side
 
-Numbers = Float32[np.ndarray, " numbers"]
 
-
-def constants(planned: Planned) -> list[tuple[str, str, Numbers]]:
+def constants(planned: Planned) -> list[tuple[str, str, np.ndarray]]:
     """Return all constants of a program: what each is, of which step, and its numbers in order.
+
+    Parameters
+    ----------
+    planned : Planned
+
+    Returns
+    -------
+    list of (str, str, ndarray)
+        Of one axis, of float32, int32 or int8.
 
     Examples
     --------
@@ -24,18 +33,44 @@ def constants(planned: Planned) -> list[tuple[str, str, Numbers]]:
     >>> [(kind, step, len(numbers)) for kind, step, numbers in constants(planned(program))][:3]
     [('weight', 'conv1', 784), ('bias', 'conv1', 16), ('weight', 'conv2', 12544)]
     """
-    found: list[tuple[str, str, Numbers]] = []
-    for step in planned.program.steps:
-        if isinstance(step, Scale):
-            found += [("factor", step.name, step.factor), ("offset", step.name, step.offset)]
-        elif isinstance(step, Dense):
-            in_order = by_units(step.weight) if planned.target == "simd" else step.weight
-            found += [("weight", step.name, in_order), ("bias", step.name, _filled(step.bias))]
-        elif isinstance(step, Convolution):
-            geometry = planned.geometries.get(step.name)
-            in_order = step.weight if geometry is None else by_tiles(step.weight, step.groups, geometry.tiles)
-            found += [("weight", step.name, in_order), ("bias", step.name, step.bias)]
-    return [(kind, name, numbers.astype(np.float32).ravel()) for kind, name, numbers in found]
+    return [(kind, step.name, numbers) for step in planned.program.steps for kind, numbers in _of(planned, step)]
+
+
+def _of(planned: Planned, step: Step) -> list[tuple[str, np.ndarray]]:
+    if step.name in planned.wholes:
+        return _whole(planned, step, planned.wholes[step.name])
+    found: list[tuple[str, Any]] = []
+    if isinstance(step, Scale):
+        found = [("factor", step.factor), ("offset", step.offset)]
+    elif isinstance(step, Dense):
+        in_order = by_units(step.weight) if planned.target == "simd" else step.weight
+        found = [("weight", in_order), ("bias", _filled(step.bias))]
+    elif isinstance(step, Convolution):
+        geometry = planned.geometries.get(step.name)
+        in_order = step.weight if geometry is None else by_tiles(step.weight, step.groups, geometry.tiles)
+        found = [("weight", in_order), ("bias", step.bias)]
+    return [(kind, numbers.astype(np.float32).ravel()) for kind, numbers in found]
+
+
+def _whole(planned: Planned, step: Step, numbers: Whole) -> list[tuple[str, np.ndarray]]:
+    bias, scale = numbers.bias, numbers.scale
+    rescaling = None if numbers.to is None else numbers.to.rows()
+    weight: np.ndarray = numbers.weight.ravel()
+    geometry = planned.geometries.get(step.name)
+    if geometry is not None and isinstance(step, Convolution):
+        merged, groups = merged_groups(step, numbers.weight)
+        # Bytes are multiplied as they are: what their zero adds is taken off once for all.
+        sums = numbers.weight.reshape(len(bias), -1).astype(np.int64).sum(axis=1)
+        bias = (bias - numbers.read.zero * sums).astype(np.int32)
+        rows = sum(tile.filters for tile in geometry.tiles)
+        weight = by_tiles(_in_cells(merged, groups, rows), groups, geometry.tiles)
+        bias, scale = _by_group(bias, groups, rows, 1), _by_group(scale, groups, rows, 1)
+        rescaling = None if rescaling is None else _by_group(rescaling, groups, rows, 4)
+    found = [("weight", weight), ("bias", bias)]
+    if rescaling is not None:
+        found.append(("to", rescaling))
+    needs_scale = rescaling is None or step.activation.kind != "clip"
+    return [*found, ("scale", scale)] if needs_scale else found
 
 
 def by_tiles(weight: np.ndarray, groups: int, tiles: tuple[Tile, ...]) -> np.ndarray:
@@ -61,6 +96,25 @@ def by_units(weight: np.ndarray) -> np.ndarray:
     whole = np.zeros((rows, weight.shape[1]), weight.dtype)
     whole[: len(weight)] = weight
     return whole.reshape(-1, UNITS, weight.shape[1]).transpose(0, 2, 1)
+
+
+def _in_cells(weight: np.ndarray, groups: int, rows: int) -> np.ndarray:
+    """Return weights of int8 with four channels in each number of int32, and filters of nothing where there are few."""
+    filters, channels, *kernel = weight.shape
+    cells = -(-channels // 4)
+    filled = np.zeros((groups, rows, 4 * cells, *kernel), np.int8)
+    filled[:, : filters // groups, :channels] = weight.reshape(groups, -1, channels, *kernel)
+    four = filled.reshape(groups * rows, cells, 4, *kernel).transpose(0, 1, 3, 4, 2)
+    return np.ascontiguousarray(four).view("<i4")[..., 0].astype(np.int32)
+
+
+def _by_group(values: np.ndarray, groups: int, rows: int, each: int) -> np.ndarray:
+    """Fill the filters of each group up to whole tiles."""
+    filled = np.zeros((groups, rows * each), values.dtype)
+    filled[:, : values.size // groups] = values.reshape(groups, -1)
+    if each > 1:
+        filled.reshape(groups, rows, each)[:, values.size // groups // each :, 3] = 1
+    return filled.ravel()
 
 
 def _filled(bias: np.ndarray) -> np.ndarray:

@@ -3,15 +3,17 @@
 from dataclasses import dataclass
 
 from coppice.compiler.geometry import Geometry, geometry
+from coppice.compiler.integers import Whole, in_bytes, merged_groups, whole
 from coppice.compiler.layout import Layout, dense_layouts, padded_layouts
 from coppice.compiler.memory import Buffer, Placement, most_needed, placed
-from coppice.compiler.steps import Combine, Convolution, Pool, Program, Scale, Step
+from coppice.compiler.steps import Combine, Convolution, Dense, Grid, Pool, Program, Scale, Step
 from coppice.core.errors import CoppiceError, did_you_mean
 from coppice.core.units import bytes_text
 
 TARGETS = ("simd", "portable")
-_FLOAT = 4
+PRECISIONS = ("float32", "int8")
 SLACK_BYTES = 1024  # a last tile reads beyond the end of what it reads, and throws away what it makes of that
+_FLOAT = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +24,13 @@ class Planned:
     ----------
     program : Program
     target : {"simd", "portable"}
+    precision : {"float32", "int8"}
     layouts : dict of str to Layout
         Of every value.
+    stored : dict of str to Grid
+        What bytes mean, of each value that is stored in bytes.
+    wholes : dict of str to Whole
+        The layers that compute in whole numbers, by name.
     geometries : dict of str to Geometry
         Of the convolutions, by name; none for ``portable``.
     buffers : tuple of Buffer
@@ -35,7 +42,10 @@ class Planned:
 
     program: Program
     target: str
+    precision: str
     layouts: dict[str, Layout]
+    stored: dict[str, Grid]
+    wholes: dict[str, Whole]
     geometries: dict[str, Geometry]
     buffers: tuple[Buffer, ...]
     homes: dict[str, str]
@@ -56,8 +66,14 @@ class Planned:
         """Return where a value, or the scratch of a step, begins in the work memory, in bytes."""
         return self.placement.offsets[self.homes.get(value, value)]
 
+    def size_bytes(self, value: str) -> int:
+        """Return the memory of a value, with the zeros around it."""
+        return self.layouts[value].numbers * _number_bytes(value in self.stored, self.target)
 
-def planned(program: Program, *, target: str = "simd", most_bytes: int | None = None) -> Planned:
+
+def planned(
+    program: Program, *, target: str = "simd", precision: str = "float32", most_bytes: int | None = None
+) -> Planned:
     """Lay a program out in memory.
 
     Parameters
@@ -66,13 +82,15 @@ def planned(program: Program, *, target: str = "simd", most_bytes: int | None = 
         Fused.
     target : {"simd", "portable"}
         Vectors along frames, with zeros around values; or one number after the other, in the least memory.
+    precision : {"float32", "int8"}
+        With ``"int8"``, what the program rounds is stored in bytes and computed in whole numbers.
     most_bytes : int, optional
         What the work memory may take.
 
     Raises
     ------
     CoppiceError
-        If the target is unknown, or the memory is not enough.
+        If the target is unknown, nothing was rounded that is to be computed in int8, or the memory is not enough.
 
     Examples
     --------
@@ -81,57 +99,85 @@ def planned(program: Program, *, target: str = "simd", most_bytes: int | None = 
     >>> program = network_program(DCASE2021(frames=50), (1, 40, 50))
     >>> planned(program, target="portable", most_bytes=100_000)
     Traceback (most recent call last):
-    coppice.core.errors.CoppiceError: the network needs 153.6 kB of work memory, most of it at 'conv2', and 100.0 kB ...
+    coppice.core.errors.CoppiceError: the network needs 133.1 kB of work memory, most of it at 'conv2', and 100.0 kB ...
     """
     if target not in TARGETS:
         raise CoppiceError(f"there is no target {target!r} for C. {did_you_mean(target, TARGETS)}")
-    layouts = padded_layouts(program) if target == "simd" else dense_layouts(program)
-    geometries = {
-        step.name: geometry(program, step, layouts[step.sources[0]], layouts[step.target])
+    if precision not in PRECISIONS:
+        raise CoppiceError(f"C is not written in {precision!r}. {did_you_mean(precision, PRECISIONS)}")
+    stored: dict[str, Grid] = {}
+    if precision == "int8":
+        program, stored = in_bytes(program)
+    simd = target == "simd"
+    layouts = padded_layouts(program, stored) if simd else dense_layouts(program)
+    wholes = {
+        step.name: whole(step, stored[step.sources[0]])
         for step in program.steps
-        if isinstance(step, Convolution) and target == "simd"
+        if isinstance(step, Convolution | Dense) and step.sources[0] in stored
     }
-    buffers, homes = _buffers(program, layouts, geometries, target)
-    found = Planned(program, target, layouts, geometries, buffers, homes, placed(buffers))
+    geometries = {
+        step.name: _geometry(program, step, layouts, wholes.get(step.name))
+        for step in program.steps
+        if isinstance(step, Convolution) and simd
+    }
+    homes, last = _homes(program, layouts, stored, outside=set() if simd else {program.source})
+    found = Planned(program, target, precision, layouts, stored, wholes, geometries, (), homes, Placement({}, 0))
+    buffers = _buffers(found, last)
+    found = Planned(
+        program, target, precision, layouts, stored, wholes, geometries, buffers, homes, placed(buffers)
+    )
     if most_bytes is not None and found.work_bytes > most_bytes:
         step = program.steps[most_needed(buffers, len(program.steps))]
         raise CoppiceError(
             f"the network needs {bytes_text(found.work_bytes)} of work memory, most of it at {step.name!r}, and "
             f"{bytes_text(most_bytes)} are allowed; cut filters there and before, take shorter clips"
-            + (", or the target 'portable', which needs less." if target == "simd" else ".")
+            + (", or the target 'portable', which needs less." if simd else ".")
         )
     return found
 
 
-def _buffers(
-    program: Program, layouts: dict[str, Layout], geometries: dict[str, Geometry], target: str
-) -> tuple[tuple[Buffer, ...], dict[str, str]]:
-    """Return what must be in memory and when."""
+def _geometry(program: Program, step: Convolution, layouts: dict[str, Layout], numbers: Whole | None) -> Geometry:
+    source, target = layouts[step.sources[0]], layouts[step.target]
+    if numbers is None:
+        return geometry(program, step, source, target, groups=step.groups, channels=step.weight.shape[1])
+    weight, groups = merged_groups(step, numbers.weight)
+    return geometry(program, step, source, target, groups=groups, channels=-(-weight.shape[1] // 4), side=4)
+
+
+def _homes(
+    program: Program, layouts: dict[str, Layout], stored: dict[str, Grid], *, outside: set[str]
+) -> tuple[dict[str, str], dict[str, int]]:
+    """Return the buffer of each value, and the step after which it is not needed."""
     count = len(program.steps)
-    written = {program.source: 0} | {step.target: i for i, step in enumerate(program.steps)}
-    last = {name: i for name, i in written.items()}
+    last = {program.source: 0} | {step.target: i for i, step in enumerate(program.steps)}
     for i, step in enumerate(program.steps):
         for source in step.sources:
             last[source] = i
     for value in program.outputs.values():
         last[value] = count
-    outside = {program.source} if target == "portable" else set()  # read where the caller has it
-    homes: dict[str, str] = {name: name for name in written if name not in outside}
+    homes: dict[str, str] = {name: name for name in last if name not in outside}
     for i, step in enumerate(program.steps):
         source = step.sources[0]
         ends = source not in outside and last[source] == i and layouts[source] == layouts[step.target]
         if isinstance(step, Scale | Combine) and ends:
             homes[step.target] = homes[source]
+    return homes, last
+
+
+def _buffers(found: Planned, last: dict[str, int]) -> tuple[Buffer, ...]:
+    """Return what must be in memory and when."""
+    program = found.program
+    written = {program.source: 0} | {step.target: i for i, step in enumerate(program.steps)}
     buffers = []
-    for home in dict.fromkeys(homes.values()):
-        values = [name for name, where in homes.items() if where == home]
-        size = _FLOAT * max(layouts[name].numbers for name in values)
+    for home in dict.fromkeys(found.homes.values()):
+        values = [name for name, where in found.homes.items() if where == home]
+        size = max(map(found.size_bytes, values))
         buffers.append(Buffer(home, size, min(written[v] for v in values), max(last[v] for v in values)))
     for i, step in enumerate(program.steps):
-        numbers = _scratch(program, step, geometries)
-        if numbers:
-            buffers.append(Buffer(scratch_name(step), _FLOAT * numbers, i, i))
-    return tuple(buffers), homes
+        size = _scratch_bytes(found, step)
+        if size:
+            buffers.append(Buffer(scratch_name(step), size, i, i))
+    return tuple(buffers)
 
 
 def scratch_name(step: Step) -> str:
@@ -139,7 +185,16 @@ def scratch_name(step: Step) -> str:
     return f"scratch of {step.name}"
 
 
-def _scratch(program: Program, step: Step, geometries: dict[str, Geometry]) -> int:
+def _scratch_bytes(found: Planned, step: Step) -> int:
+    source = step.sources[0]
+    shape = found.program.shapes[source]
     if isinstance(step, Pool):
-        return program.shapes[step.sources[0]][2]
-    return geometries[step.name].scratch if step.name in geometries else 0
+        return shape[2] * _number_bytes(source in found.stored, found.target)
+    if isinstance(step, Dense) and step.name in found.wholes:
+        return int(step.weight.shape[1])
+    return _FLOAT * found.geometries[step.name].scratch if step.name in found.geometries else 0
+
+
+def _number_bytes(stored: bool, target: str) -> int:
+    """Return the bytes of a number, or of a cell of four channels."""
+    return 1 if stored and target == "portable" else _FLOAT

@@ -10,6 +10,7 @@ import numpy as np
 
 from coppice.audio.front_end import FrontEnd
 from coppice.compiler.explain import explained
+from coppice.compiler.integers import merged_groups
 from coppice.compiler.packing import constants
 from coppice.compiler.planned import Planned
 from coppice.compiler.steps import (
@@ -17,13 +18,16 @@ from coppice.compiler.steps import (
     Convolution,
     Dense,
     Join,
+    Narrow,
     Permute,
     Pool,
     Scale,
     Softmax,
     Step,
     Surround,
+    Widen,
 )
+from coppice.compiler.tiles import Tile
 
 _WIDTH = 116
 
@@ -86,59 +90,92 @@ def model_sources(
         "listen_bytes": listen_bytes,
         "explanation": explained(planned),
         "parts": _parts(planned),
-        "tiles": sorted({tile for g in planned.geometries.values() for tile in g.tiles}),
+        "tiles": _tiles(planned, whole=False),
+        "whole_tiles": _tiles(planned, whole=True),
+        "small_weights": all(np.abs(numbers.weight.astype(int)).max() <= 64 for numbers in planned.wholes.values()),
         "steps": [_said(planned, step) for step in program.steps],
-        "constants": [(name, len(numbers)) for name, numbers in weights],
         "weights": weights,
     }
     templates = ("model.h", "model.c", "weights.c")
     return {name: rendered(f"{name}.j2", **context) for name in templates}
 
 
+def _tiles(planned: Planned, *, whole: bool) -> list[Tile]:
+    found = [g.tiles for name, g in planned.geometries.items() if (name in planned.wholes) == whole]
+    return sorted({tile for tiles in found for tile in tiles})
+
+
 def _parts(planned: Planned) -> list[str]:
     """Return which parts of the C the steps need, in their order."""
-    kinds = {type(step) for step in planned.program.steps}
-    simd = planned.target == "simd"
-    strips = simd and Convolution in kinds
+    steps = planned.program.steps
+    exact = {type(step) for step in steps if step.name not in planned.wholes}
+    pools_bytes = any(isinstance(s, Pool) and s.sources[0] in planned.stored for s in steps)
+    pools_numbers = any(isinstance(s, Pool) and s.sources[0] not in planned.stored for s in steps)
+    layers = [step for step in steps if step.name in planned.wholes]
+    convolves = any(isinstance(step, Convolution) for step in layers)
+    multiplies = any(isinstance(step, Dense) for step in layers)
+    simd, whole = planned.target == "simd", bool(planned.stored)
+    activates = bool(exact & {Convolution, Dense, Scale, Combine}) or convolves
+    borders = {name in planned.stored for name, layout in planned.layouts.items() if layout.has_border}
+    spreads = {name in planned.wholes for name, found in planned.geometries.items() if found.spread}
+    alone = any(isinstance(step, Convolution) and step.pooling is None for step in steps)
     wanted = {
         "value.c": True,
-        "activation.c": bool(kinds & {Convolution, Dense, Scale, Combine}),
+        "activation.c": activates,
         "simd_vector.c": simd,
-        "simd_activate.c": simd and bool(kinds & {Convolution, Dense, Scale, Combine}),
-        "activate.c": not simd and bool(kinds & {Convolution, Dense, Scale, Combine}),
-        "border.c": any(layout.has_border for layout in planned.layouts.values()),
-        "pooling.c": Convolution in kinds or Pool in kinds,
-        "pool.c": Pool in kinds or strips,
-        "pool_value.c": Pool in kinds,
-        "spread.c": any(g.spread for g in planned.geometries.values()),
-        "simd_convolve.c.j2": strips,
-        "convolve.c": Convolution in kinds and not simd,
-        "alone.c": not simd and any(isinstance(s, Convolution) and not s.pooling for s in planned.program.steps),
-        "simd_dense.c": simd and Dense in kinds,
-        "dense.c": Dense in kinds and not simd,
-        "scale.c": Scale in kinds,
-        "combine.c": Combine in kinds,
-        "copy.c": simd or bool(kinds & {Join, Surround}),
-        "surround.c": Surround in kinds,
-        "permute.c": Permute in kinds,
-        "softmax.c": Softmax in kinds,
+        "simd_activate.c": simd and activates,
+        "activate.c": not simd and activates,
+        "pooling.c": bool(exact & {Convolution, Pool}) or convolves or pools_bytes,
+        "border.c": False in borders,
+        "pool.c": pools_numbers or (simd and Convolution in exact),
+        "pool_value.c": pools_numbers,
+        "spread.c": bool(spreads),
+        "spread_value.c": False in spreads,
+        "simd_convolve.c.j2": simd and Convolution in exact,
+        "convolve.c": not simd and Convolution in exact,
+        "alone.c": not simd and alone,
+        "simd_dense.c": simd and Dense in exact,
+        "dense.c": not simd and Dense in exact,
+        "scale.c": Scale in exact,
+        "combine.c": Combine in exact,
+        "copy.c": simd or bool(exact & {Join, Surround}),
+        "surround.c": Surround in exact,
+        "permute.c": Permute in exact,
+        "softmax.c": Softmax in exact,
+        "cells.c": whole and simd,
+        "bytes.c": whole and not simd,
+        "whole.c": whole,
+        "narrow.c": Narrow in exact,
+        "widen.c": Widen in exact,
+        "whole_border.c": True in borders,
+        "whole_pool.c": pools_bytes or (simd and convolves),
+        "whole_pool_value.c": pools_bytes,
+        "whole_spread.c": True in spreads,
+        "simd_whole_vector.c.j2": simd and convolves,
+        "simd_whole_convolve.c.j2": simd and convolves,
+        "whole_convolve.c": not simd and convolves,
+        "whole_dense.c": multiplies,
     }
     return [part for part, is_wanted in wanted.items() if is_wanted]
 
 
 def _said(planned: Planned, step: Step) -> dict[str, Any]:
-    """Return what the template asks of a step."""
-    said: dict[str, Any] = {name: getattr(step, name) for name in step.__dataclass_fields__}
+    """Return what the templates ask of a step."""
     program = planned.program
+    said: dict[str, Any] = {"pooling": None} | {name: getattr(step, name) for name in step.__dataclass_fields__}
     said["kind"], said["mode"] = type(step).__name__, said.get("kind")
-    said.setdefault("pooling", None)
     said["geometry"] = planned.geometries.get(step.name)
+    said["whole"] = planned.wholes.get(step.name)
     if isinstance(step, Convolution):
-        said["convolved"] = program.convolved(step)
-        if step.pooling and said["geometry"]:
-            said["pooled"] = (0, step.pooling.kernel[0], said["convolved"][2])
-        else:
-            said["pooled"] = said["convolved"]
+        said["groups_read"], said["channels_read"] = step.groups, step.weight.shape[1]
+        if said["whole"] and said["geometry"]:
+            weight, said["groups_read"] = merged_groups(step, said["whole"].weight)
+            said["channels_read"] = -(-weight.shape[1] // 4)
+        _, rows, frames = program.convolved(step)
+        strips = step.pooling is not None and said["geometry"] is not None
+        said["pooled"] = (0, step.pooling.kernel[0] if step.pooling and strips else rows, frames)
+    elif isinstance(step, Dense):
+        said["channels_read"] = program.shapes[step.sources[0]][0]
     elif isinstance(step, Pool):
         said["pooled"] = program.shapes[step.sources[0]]
     elif isinstance(step, Join):
@@ -174,6 +211,17 @@ def number(value: float) -> str:
     return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
 
 
+def ctype(dtype: np.dtype) -> str:
+    """Return the type of numbers in C.
+
+    Examples
+    --------
+    >>> ctype(np.dtype("float32")), ctype(np.dtype("int8"))
+    ('float', 'int8_t')
+    """
+    return "float" if dtype == np.float32 else f"{dtype}_t"
+
+
 def wrapped(values: Iterable[float]) -> str:
     """Return numbers with commas between them, in lines that are not too long."""
     lines, line = [], ""
@@ -195,7 +243,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         autoescape=False,
     )
-    environment.filters |= {"identifier": identifier, "number": number, "wrapped": wrapped, "quoted": _quoted}
+    environment.filters |= {"identifier": identifier, "number": number, "wrapped": wrapped, "quoted": _quoted, "ctype": ctype}
     return environment
 
 

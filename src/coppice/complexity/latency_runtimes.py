@@ -1,9 +1,12 @@
 """The runtimes that a latency can be measured in, by name."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from coppice.complexity.latency_table import Runtime, TorchRuntime
 from coppice.core.errors import CoppiceError, did_you_mean
+
+if TYPE_CHECKING:
+    from coppice.complexity.latency_table import Runtime
 
 # All but torch run exported models. What does so lives floors above and needs packages of its own: it is loaded when
 # asked for by name, so that whoever plans depends on none of it.
@@ -29,7 +32,7 @@ def check_runtime(name: str) -> None:
         raise CoppiceError(f"there is no runtime {name!r}. {did_you_mean(str(name), RUNTIMES)}")
 
 
-def latency_runtime(name: str = "torch", *, threads: int = 1) -> Runtime:
+def latency_runtime(name: str = "torch", *, threads: int = 1) -> "Runtime":
     """Return a runtime by its name, to measure latencies in.
 
     Parameters
@@ -52,6 +55,8 @@ def latency_runtime(name: str = "torch", *, threads: int = 1) -> Runtime:
     if not isinstance(threads, int) or threads < 1:
         raise CoppiceError(f"threads is {threads!r}; give a whole number from 1, such as 2.")
     if name == "torch":
+        from coppice.complexity.latency_table import TorchRuntime  # budgets are read before torch is there
+
         return TorchRuntime(threads=threads)
     runtime: Runtime = import_module(_EXPORTED).ExportedRuntime(name, threads=threads)
     return runtime

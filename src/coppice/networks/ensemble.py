@@ -119,8 +119,8 @@ class Ensemble(nn.Module):
             logits = [member(features) for member in self.members]
         logs = [torch.log_softmax(one, dim=1) for one in logits]
         if self.how == "geometric":
-            mean = sum(weight * log for weight, log in zip(self.weights, logs, strict=True))
-            return torch.as_tensor(mean) / self.temperature
+            shares = [weight * log for weight, log in zip(self.weights, logs, strict=True)]
+            return torch.stack(shares).sum(dim=0) / self.temperature
         shares = [log + math.log(weight) for weight, log in zip(self.weights, logs, strict=True)]
         return torch.logsumexp(torch.stack(shares), dim=0) / self.temperature
 

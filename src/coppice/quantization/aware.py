@@ -21,6 +21,8 @@ from coppice.training.settings import TrainingSettings
 from coppice.training.train import at_home_in, finetune
 
 Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
+LEARNING_RATE = 1e-4  # that of training would undo what was learnt
+TOLERANCE = 0.05  # of a posterior: runtimes round to the next step what differs in its last bits
 RANGED = 64  # training clips from which the first ranges of activations are taken
 
 
@@ -36,6 +38,7 @@ def finetune_int8(
 
     For when post-training quantization costs more than it may. Rounding is simulated in the forward pass and passed
     over in the backward pass (Jacob et al., CVPR 2018), by torchao; batch normalisations are folded into convolutions.
+    Weights keep 7 bits, so that sums of two products fit into the 16 bits of processors without VNNI.
     Training is in float32: rounding on top of bfloat16 would not be that of the device.
 
     Parameters
@@ -90,7 +93,9 @@ class _Rounded(nn.Module):
                 free = ({0: torch.export.Dim.DYNAMIC},)
                 graph = torch.export.export(plain, (inputs[:2],), dynamic_shapes=free).module()
                 quantizer = pt2e.X86InductorQuantizer()
-                quantizer.set_global(pt2e.get_default_x86_inductor_quantization_config(is_qat=True))
+                formats = pt2e.get_default_x86_inductor_quantization_config(is_qat=True)
+                weights = replace(formats.weight, quant_min=-64, quant_max=63)
+                quantizer.set_global(replace(formats, weight=weights))
                 prepared = pt2e.prepare_qat_pt2e(graph, quantizer)
             except Exception as error:  # torch.export and torchao raise all kinds
                 raise CoppiceError(
@@ -176,7 +181,7 @@ def _torchao() -> ModuleType:
         from torchao.quantization.pt2e import quantize_pt2e
         from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer
     except ImportError as error:
-        raise CoppiceError("int8 fine-tuning needs torchao; install it with: pip install 'coppice[int8]'.") from error
+        raise CoppiceError("int8 fine-tuning needs torchao; install it with: pip install 'coppice[qat]'.") from error
     found: Any = ModuleType("pt2e")
     for module in (pt2e, quantize_pt2e, x86_inductor_quantizer):
         vars(found).update({name: value for name, value in vars(module).items() if not name.startswith("__")})
