@@ -37,11 +37,13 @@ _HOMES = {
     "classify": "coppice.evaluation.classify",
     "co2": "coppice.energy.co2",
     "compensate": "coppice.pruning.compensation.compensate",
+    "compile": "coppice.compiler.compiled",
     "count": "coppice.complexity.conventions",
     "criterion": "coppice.criteria.registry",
     "ensemble": "coppice.ensembles.build",
     "evaluate": "coppice.evaluation.evaluate",
     "export_litert": "coppice.export.litert.export",
+    "export_c": "coppice.compiler.export_c",
     "export_onnx": "coppice.export.onnx",
     "export_openvino": "coppice.export.openvino",
     "export_torch": "coppice.export.pytorch",
@@ -92,6 +94,8 @@ if TYPE_CHECKING:
     from coppice.challenge.check import check
     from coppice.challenge.submit import submit
     from coppice.challenge.validate import validate
+    from coppice.compiler.compiled import compile
+    from coppice.compiler.export_c import export_c
     from coppice.complexity.conventions import count
     from coppice.complexity.folding import fold_batch_norm
     from coppice.complexity.front_end_macs import front_end_macs

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from coppice.cli.hearing import open_hearing
+from coppice.cli.hearing import HearingRuntime, open_hearing
 from coppice.cli.output import JsonFlag, print_json, print_line, print_table
 from coppice.core.errors import CoppiceError
 from coppice.core.units import percent_text
@@ -38,6 +38,7 @@ def classify(
     windows: Annotated[bool, typer.Option("--windows", help="Also say what is heard in each window.")] = False,
     top: Annotated[int, typer.Option(help="Classes to show; CSV and JSON hold all.")] = 3,
     csv: Annotated[Path | None, typer.Option(help="Write a CSV file, and no table.")] = None,
+    runtime: HearingRuntime = None,
     json: JsonFlag = False,
 ) -> None:
     """Say which class each sound file belongs to; long files are heard in windows and averaged.
@@ -54,7 +55,7 @@ def classify(
     from coppice.core.progress import say
     from coppice.evaluation.classify_places import classify_places, write_csv
 
-    heard, problems = classify_places(open_hearing(model), _listed(files), hop_s=hop, per_window=windows)
+    heard, problems = classify_places(open_hearing(model, runtime=runtime), _listed(files), hop_s=hop, per_window=windows)
     if not heard:
         *before, last = problems
         for sentence in before:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from coppice.cli.compile import write_c
 from coppice.cli.output import JsonFlag, ModelArgument, OutFile, print_json, print_line, print_table
 from coppice.cli.web import write_page
 from coppice.core.errors import CoppiceError, did_you_mean
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from coppice.export.latency import RuntimeLatency
     from coppice.export.model_files import Runnable
 
-TARGETS = ("onnx", "openvino", "litert", "torch", "web")
+TARGETS = ("onnx", "openvino", "litert", "torch", "web", "c")
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -30,7 +31,7 @@ def export(
     out: OutFile,
     to: Annotated[
         str,
-        typer.Option(help="onnx; openvino: .xml, .bin; litert: .tflite; torch: .pt2; web: a folder with a page."),
+        typer.Option(help="onnx; openvino: .xml, .bin; litert: .tflite; torch: .pt2; web: a folder with a page; c: one of C99."),
     ] = "onnx",
     precision: Annotated[
         str, typer.Option(help="Of the weights: float32; openvino and litert: float16; litert: int8.")
@@ -51,6 +52,11 @@ def export(
     runtime_files: Annotated[
         Path | None, typer.Option(help="web: onnxruntime-web as npm packs it, or its folder; fetched without.")
     ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="c: simd, for processors with vectors; portable, for microcontrollers.")
+    ] = None,
+    ram: Annotated[str | None, typer.Option(help="c: the most work memory, such as 256k.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="c: print steps, tiles, buffers, MACs and bytes.")] = False,
     json: JsonFlag = False,
 ) -> None:
     """Write a network for other runtimes, once it gives the same posteriors there as in PyTorch.
@@ -60,6 +66,25 @@ def export(
     """
     if to not in TARGETS:
         raise CoppiceError(f"there is no export to {to!r}. {did_you_mean(to, TARGETS)}")
+    if to == "c":
+        for option, found in (("--compare", compare), ("--title", title), ("--runtime-files", runtime_files)):
+            if found is not None:
+                raise CoppiceError(f"{option} goes with --to web; leave it out, or add that.")
+        if precision != "float32" or calibration:
+            raise CoppiceError("--to c writes float32, or int8 of the ONNX file that coppice quantize --to int8 wrote.")
+        return write_c(
+            model,
+            out,
+            target=target,
+            with_front_end=with_front_end,
+            ram=ram,
+            clips=clips,
+            explain=explain,
+            json=json,
+        )
+    for option, found in (("--target", target), ("--ram", ram), ("--explain", explain or None)):
+        if found is not None:
+            raise CoppiceError(f"{option} goes with --to c; leave it out, or add that.")
     if to == "web":
         if precision != "float32" or calibration:
             raise CoppiceError(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from coppice.cli.hearing import open_hearing
+from coppice.cli.hearing import HearingRuntime, open_hearing
 from coppice.cli.output import JsonFlag, print_line
 from coppice.core.errors import CoppiceError
 
@@ -27,6 +27,7 @@ def listen(
     ] = None,
     smooth: Annotated[int, typer.Option(help="Windows that the posteriors are averaged over.")] = 3,
     threads: Annotated[int, typer.Option(help="Threads of the runtime; a busy machine stalls more than one.")] = 1,
+    runtime: HearingRuntime = None,
     json: JsonFlag = False,
 ) -> None:
     """Listen until Ctrl-C: live bars, latency and load; one line for each window where no terminal is.
@@ -53,7 +54,7 @@ def listen(
     from coppice.listening.view import View
 
     torch.set_num_threads(threads)
-    classifier = open_hearing(model, threads=threads)
+    classifier = open_hearing(model, threads=threads, runtime=runtime)
     rate = classifier.known_front_end().sample_rate
     source: Source = Microphone(sample_rate=rate, device=device) if file is None else FileSource(file, fast=fast)
     listener = Listener(classifier, sample_rate=source.sample_rate, hop_s=hop, smooth=smooth)

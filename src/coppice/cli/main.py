@@ -9,6 +9,7 @@ from coppice import __version__
 from coppice.cli import (
     challenge,
     classify,
+    compile,
     data,
     energy,
     ensemble,
@@ -59,6 +60,7 @@ quantization.add_commands(app)
 classify.add_commands(app)
 listen.add_commands(app)
 export.add_commands(app)
+compile.add_commands(app)
 published.add_commands(app)
 energy.add_commands(app)
 ensemble.add_commands(app)

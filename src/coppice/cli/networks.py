@@ -7,7 +7,7 @@ import typer
 
 from coppice.cli.clips import clips_key, open_clips
 from coppice.cli.export import print_latency
-from coppice.cli.hearing import open_hearing
+from coppice.cli.hearing import HearingRuntime, open_hearing
 from coppice.cli.options import BadClips, Epochs, Patience, Root, Seed, Source, TestFold
 from coppice.cli.output import (
     JsonFlag,
@@ -126,6 +126,7 @@ def evaluate(
     table: Annotated[
         str | None, typer.Option(help="Print only the table of the DCASE baselines: text, csv or latex.")
     ] = None,
+    runtime: HearingRuntime = None,
     json: JsonFlag = False,
 ) -> None:
     """Score a network on clips: accuracy, macro accuracy, log-loss, per class and device, with intervals.
@@ -143,7 +144,7 @@ def evaluate(
 
     if table is not None:
         check_format(table)
-    classifier = open_hearing(model)
+    classifier = open_hearing(model, runtime=runtime)
     prepared = open_clips(data, root, classifier.known_front_end(), test_fold, bad_clips)
     if isinstance(classifier, Classifier) or classifier.takes != WAVEFORM:
         scores, rows = score(classifier, prepared.log_mel(part), prepared.clips(part))
@@ -179,7 +180,7 @@ def profile(
         Path | None, typer.Option(help="The unpruned network: say how many MACs pruning saves, in both ways.")
     ] = None,
     runtime: Annotated[
-        str | None, typer.Option(help="Latency and memory only, in these runtimes: torch,onnxruntime,openvino,litert.")
+        str | None, typer.Option(help="Latency and memory only, in these runtimes: torch,onnxruntime,openvino,litert,c.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of each runtime; 1 if not given.")] = None,
     json: JsonFlag = False,

@@ -41,6 +41,10 @@ class CompiledNetwork:
     _library: Any = field(repr=False)
     _own: threading.local = field(default_factory=threading.local, init=False, repr=False)
 
+    @property
+    def _classes(self) -> int:
+        return int(np.prod(self.plan.program.shapes[self.plan.output]))
+
     def __call__(self, clips: Float32[np.ndarray, "clips *shape"]) -> Float32[np.ndarray, "clips classes"]:
         """Compute clip after clip.
 
@@ -52,7 +56,7 @@ class CompiledNetwork:
         given = np.ascontiguousarray(clips, dtype=np.float32)
         if given.shape[1:] != self.clip_shape:
             raise CoppiceError(f"clips of shape {given.shape} do not fit: give (clips, {_text(self.clip_shape)}).")
-        classes = self.plan.program.shapes[self.plan.output][0]
+        classes = self._classes
         found = np.empty((len(given), classes), np.float32)
         place = self._work()
         run, source, target = self._run, given.ctypes.data, found.ctypes.data
@@ -61,11 +65,13 @@ class CompiledNetwork:
                 raise CoppiceError(f"clip {number} holds values that are not numbers; leave it out.")
         return found
 
-    def call(self, clip: Float32[np.ndarray, "1 *shape"]) -> Callable[[], object]:
-        """Return a call that computes one clip again and again, with nothing around it, to be timed."""
+    def call(self, clip: Float32[np.ndarray, "clips *shape"]) -> Callable[[], object]:
+        """Return a call that computes the same again and again, with nothing around it, to be timed."""
         given = np.ascontiguousarray(clip, dtype=np.float32)
         self(given)
-        found = np.empty(self.plan.program.shapes[self.plan.output][0], np.float32)
+        if len(given) > 1:
+            return lambda: self(given)
+        found = np.empty(self._classes, np.float32)
         arguments = [ctypes.c_void_p(place) for place in (given.ctypes.data, found.ctypes.data, self._work())]
         kept = (given, found, self._own.memory)
         return lambda: self._run(*arguments) or kept
@@ -92,7 +98,7 @@ def compile_planned(plan: Planned, clip_shape: tuple[int, ...]) -> CompiledNetwo
     CoppiceError
         If there is no C compiler.
     """
-    labels = [str(number) for number in range(plan.program.shapes[plan.output][0])]
+    labels = [str(number) for number in range(int(np.prod(plan.program.shapes[plan.output])))]
     sources = model_sources(plan, title="A network", origin="", labels=labels, given="as the network takes them")
     # Numbers in C text take the compiler long: here they are written into the library once it is loaded.
     arrays = {f"{kind}_{identifier(step)}": values for kind, step, values in constants(plan)}

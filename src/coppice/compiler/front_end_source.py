@@ -1,22 +1,22 @@
 """The front end as C: waveform to log-mel, with a Fourier transform of its own."""
 
 import numpy as np
-import torch
 
 from coppice.audio.front_end import FrontEnd
 from coppice.compiler.source import rendered
 from coppice.core.errors import CoppiceError
+from coppice.export.onnx_classifier import OnnxClassifier
 from coppice.networks.classifier import Classifier
 
 _ALIGNED = 16  # floats
 
 
-def front_end_source(classifier: Classifier) -> str:
+def front_end_source(classifier: Classifier | OnnxClassifier) -> str:
     """Return ``front_end.c``, whose ``model_listen`` takes a waveform of one clip.
 
     Parameters
     ----------
-    classifier : Classifier
+    classifier : Classifier or OnnxClassifier
         With a known front end and, where it has one, normalisation.
 
     Raises
@@ -27,7 +27,9 @@ def front_end_source(classifier: Classifier) -> str:
     Examples
     --------
     >>> from coppice.audio.front_end import front_end
-    >>> from coppice.networks.dcase2021 import DCASE2021
+    >>> from coppice.export.onnx_classifier import OnnxClassifier
+from coppice.networks.dcase2021 import DCASE2021
+    >>> import torch
     >>> ear, bands = front_end("dcase2021", duration_s=1.0), (torch.zeros(40), torch.ones(40))
     >>> "logf" in front_end_source(Classifier(DCASE2021(frames=50), ear, tuple("abcdefghij"), *bands))
     True
@@ -42,9 +44,12 @@ def front_end_source(classifier: Classifier) -> str:
     firsts = [int(bins[0]) for bins in inside]
     counts = [int(bins[-1] - bins[0]) + 1 for bins in inside]
     weights = [bank[b, first : first + count] for b, (first, count) in enumerate(zip(firsts, counts, strict=True))]
-    classifier.normalise(torch.zeros(1, *front_end.shape))  # says what is missing
     mean, spread = classifier.band_mean, classifier.band_std
-    assert mean is not None and spread is not None
+    if mean is None or spread is None:
+        raise CoppiceError(
+            "this classifier's normalisation is not known, because the file that it was imported from does not hold "
+            "it; fine-tune it, which measures the bands of the training clips."
+        )
     return rendered(
         "front_end.c.j2",
         front_end=front_end,
@@ -67,6 +72,12 @@ def kept_floats(front_end: FrontEnd) -> int:
 def listen_bytes(front_end: FrontEnd, work_bytes: int) -> int:
     """Return the work memory of ``model_listen``: the features, and then a frame or the network."""
     return 4 * kept_floats(front_end) + max(4 * (front_end.n_fft + front_end.n_fft // 2 + 1), work_bytes)
+
+
+def table_bytes(front_end: FrontEnd) -> int:
+    """Return the bytes of the front end's constants: window, transform, filterbank, normalisation."""
+    weights = int((front_end.filterbank() > 0).sum())
+    return 4 * (front_end.win_length + front_end.n_fft + weights + 2 * front_end.n_mels) + 4 * front_end.n_mels
 
 
 def _single(values: np.ndarray) -> np.ndarray:

@@ -146,7 +146,7 @@ def read_program(model: OnnxFile) -> Program:
     ----------
     model : OnnxFile
         With one input whose shape behind the clips is fixed: (channels, rows, frames), (channels, samples) or
-        (numbers,). Outputs are vectors.
+        (numbers,).
 
     Raises
     ------
@@ -181,10 +181,15 @@ def read_program(model: OnnxFile) -> Program:
     outputs = {}
     for output in graph.output:
         reference = reader.references.get(output.name)
-        if reference is None or reader.shapes[reference.value][1:] != (1, 1):
-            raise CoppiceError(f"the output {output.name!r} of {model.name} is not one row of numbers for each clip.")
+        if reference is None or any(reference.padding) or not _in_order(reference.axes):
+            raise CoppiceError(f"the output {output.name!r} of {model.name} is not computed in an order that C returns.")
         outputs[output.name] = reference.value
     return Program(tuple(reader.steps), reader.shapes, given.name, outputs)
+
+
+def _in_order(axes: tuple[int, ...] | None) -> bool:
+    left = [axis for axis in axes or () if axis >= 0]
+    return left == sorted(left)
 
 
 def _begin(reader: GraphReader, name: str, shape: tuple[int, ...]) -> None:

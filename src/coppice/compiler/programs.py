@@ -10,8 +10,9 @@ from coppice.compiler.graph_reader import read_program
 from coppice.compiler.steps import Program
 from coppice.core.errors import CoppiceError
 from coppice.export.onnx import onnx_model
-from coppice.export.onnx_file import parse_onnx
+from coppice.export.onnx_file import OnnxFile, parse_onnx
 from coppice.export.onnx_graph import onnx_graph
+from coppice.export.posterior_graph import WAVEFORM
 from coppice.networks.classifier import Classifier
 
 
@@ -67,3 +68,24 @@ def network_program(network: nn.Module, shape: tuple[int, ...]) -> Program:
             raise CoppiceError(f"{name} takes no clip of shape {shape}: {error}".splitlines()[0]) from error
     graph = onnx_graph(network, example, inputs="input", outputs=["output"])
     return fused(read_program(parse_onnx(graph.SerializeToString(), name)))
+
+
+def file_program(model: OnnxFile) -> Program:
+    """Return what an ONNX model computes.
+
+    Raises
+    ------
+    CoppiceError
+        If an operator has no C; if the front end is inside the model.
+    """
+    if model.metadata.get("input") == WAVEFORM:
+        raise CoppiceError(
+            f"{model.name} has its front end inside, which becomes C apart from the network; export it without "
+            "--with-front-end, and say --with-front-end when you write the C."
+        )
+    return fused(read_program(model))
+
+
+def precision_of(program: Program) -> str:
+    """Return ``"int8"`` for a program that rounds values to 8 bits, else ``"float32"``."""
+    return "int8" if any(step.grid is not None for step in program.steps) else "float32"

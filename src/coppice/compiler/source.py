@@ -82,7 +82,7 @@ def model_sources(
         "title": title,
         "origin": origin,
         "labels": list(labels),
-        "classes": program.shapes[planned.output][0],
+        "classes": int(np.prod(program.shapes[planned.output])),
         "features": int(np.prod(shape)),
         "feature_shape": f"{shape[0]} channels, {shape[1]} rows, {shape[2]} frames",
         "feature_text": given,
@@ -118,12 +118,14 @@ def _parts(planned: Planned) -> list[str]:
     activates = bool(exact & {Convolution, Dense, Scale, Combine}) or convolves
     borders = {name in planned.stored for name, layout in planned.layouts.items() if layout.has_border}
     spreads = {name in planned.wholes for name, found in planned.geometries.items() if found.spread}
+    program_shapes = planned.program.shapes
     alone = any(isinstance(step, Convolution) and step.pooling is None for step in steps)
     wanted = {
         "value.c": True,
         "activation.c": activates,
         "simd_vector.c": simd,
         "simd_activate.c": simd and activates,
+        "simd_activate_row.c": simd and bool(exact & {Convolution, Dense, Scale, Combine}),
         "activate.c": not simd and activates,
         "pooling.c": bool(exact & {Convolution, Pool}) or convolves or pools_bytes,
         "border.c": False in borders,
@@ -138,7 +140,7 @@ def _parts(planned: Planned) -> list[str]:
         "dense.c": not simd and Dense in exact,
         "scale.c": Scale in exact,
         "combine.c": Combine in exact,
-        "copy.c": simd or bool(exact & {Join, Surround}),
+        "copy.c": simd or bool(exact & {Join, Surround}) or program_shapes[planned.output][1:] != (1, 1),
         "surround.c": Surround in exact,
         "permute.c": Permute in exact,
         "softmax.c": Softmax in exact,

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 # All but torch run exported models. What does so lives floors above and needs packages of its own: it is loaded when
 # asked for by name, so that whoever plans depends on none of it.
-RUNTIMES = ("torch", "onnxruntime", "openvino", "litert")
+RUNTIMES = ("torch", "onnxruntime", "openvino", "litert", "c")
 _EXPORTED = "coppice.export.latency_runtime"
 
 
@@ -37,8 +37,8 @@ def latency_runtime(name: str = "torch", *, threads: int = 1) -> "Runtime":
 
     Parameters
     ----------
-    name : {"torch", "onnxruntime", "openvino", "litert"}
-        ``torch`` is eager PyTorch; the others run what the network is exported to. All compute in float32.
+    name : {"torch", "onnxruntime", "openvino", "litert", "c"}
+        ``torch`` is eager PyTorch; the others run what the network is exported to, ``c`` Coppice's own C. All compute in float32.
     threads : int >= 1
 
     Raises

@@ -21,6 +21,7 @@ from coppice.export.peak_memory import peak_memory_bytes
 from coppice.export.posterior_graph import WAVEFORM
 from coppice.export.runtimes import (
     Call,
+    c_call,
     check_runtimes,
     litert_call,
     onnxruntime_call,
@@ -91,7 +92,7 @@ def runtime_latency(
     before : Classifier or model file, optional
         The network before pruning, to compare with.
     runtimes : sequence of str
-        Of ``torch``, ``onnxruntime``, ``openvino``, ``litert``.
+        Of ``torch``, ``onnxruntime``, ``openvino``, ``litert``, ``c``.
     threads : int >= 1
         Of each runtime, at most as many as there are processors.
     repeats, warmup : int >= 1, int >= 0
@@ -211,6 +212,7 @@ def _measured(
         "onnxruntime": onnxruntime_call,
         "openvino": openvino_call,
         "litert": litert_call,
+        "c": c_call,
     }
     calls: dict[str, Call] = {}
     with ExitStack() as stack:

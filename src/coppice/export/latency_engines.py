@@ -18,7 +18,7 @@ from coppice.export.onnx_file import OnnxFile, parse_onnx
 from coppice.export.onnx_graph import onnx_graph
 from coppice.export.product_graph import product_graph
 from coppice.export.product_module import ProductModule
-from coppice.export.runtimes import Call, litert_call, onnxruntime_call, openvino_call
+from coppice.export.runtimes import Call, c_call, litert_call, onnxruntime_call, openvino_call
 from coppice.export.traced import quiet, traced
 
 Shape = tuple[int, ...]
@@ -85,4 +85,5 @@ ENGINES = {
     "onnxruntime": Engine("onnxruntime", _onnx_product, _onnx_network, onnxruntime_call),
     "openvino": Engine("openvino", _onnx_product, _onnx_network, openvino_call),
     "litert": Engine("ai_edge_litert", _litert_product, _litert_network, litert_call),
+    "c": Engine("coppice.compiler.runtime", _onnx_product, _onnx_network, c_call),
 }

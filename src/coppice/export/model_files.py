@@ -60,10 +60,10 @@ def runs_in(model: Runnable) -> tuple[str, ...]:
     Examples
     --------
     >>> runs_in(OnnxFile("a.onnx", b"", (1,), {}))
-    ('onnxruntime', 'openvino')
+    ('onnxruntime', 'openvino', 'c')
     """
     if isinstance(model, Classifier):
         return tuple(RUNTIMES)
     if isinstance(model, OnnxFile):
-        return ("onnxruntime", "openvino")
+        return ("onnxruntime", "openvino", "c")
     return ("openvino",) if isinstance(model, OpenVINOFile) else ("litert",)

@@ -16,10 +16,10 @@ from coppice.audio.log_mel import log_mel
 from coppice.core.errors import CoppiceError, did_you_mean
 from coppice.export.onnx_file import OnnxFile, read_onnx
 from coppice.export.posterior_graph import FEATURES, LOG_MEL, WAVEFORM
-from coppice.export.runtimes import first_line, onnxruntime_posteriors, openvino_posteriors
+from coppice.export.runtimes import c_posteriors, first_line, onnxruntime_posteriors, openvino_posteriors
 from coppice.networks.classifier import SCORES
 
-RUNS = {"onnxruntime": onnxruntime_posteriors, "openvino": openvino_posteriors}
+RUNS = {"onnxruntime": onnxruntime_posteriors, "openvino": openvino_posteriors, "c": c_posteriors}
 
 _Run = Callable[[Float32[np.ndarray, "clips *shape"]], Float[np.ndarray, "clips classes"]]
 
@@ -35,7 +35,7 @@ class OnnxClassifier:
     file : OnnxFile
         The model, with what it says of itself.
     runtime : str
-        ``onnxruntime`` or ``openvino``.
+        ``onnxruntime``, ``openvino`` or ``c``.
     front_end : FrontEnd or None
         How a waveform becomes log-mel; None where the file does not say.
     labels : tuple of str
@@ -155,7 +155,7 @@ def load_onnx(path: str | Path, *, runtime: str = "onnxruntime", threads: int = 
     ----------
     path : str or Path
         What :func:`coppice.export.onnx.export_onnx` or :func:`coppice.quantization.int8.quantize_int8` wrote.
-    runtime : {"onnxruntime", "openvino"}
+    runtime : {"onnxruntime", "openvino", "c"}
         Who runs it.
     threads : int >= 1
         Of the runtime.
@@ -183,11 +183,21 @@ def load_onnx(path: str | Path, *, runtime: str = "onnxruntime", threads: int = 
     >>> load_onnx(file).posteriors_of_waveforms(torch.zeros(3, 44100)).shape
     torch.Size([3, 10])
     """
+    return heard_by(runtime, read_onnx(path), threads=threads)
+
+
+def heard_by(runtime: str, file: OnnxFile, *, threads: int = 1) -> OnnxClassifier:
+    """Let a runtime run a model that Coppice made, from a file or in memory; see :func:`load_onnx`.
+
+    Raises
+    ------
+    CoppiceError
+        As :func:`load_onnx`.
+    """
     if runtime not in RUNS:
         raise CoppiceError(f"{runtime!r} does not run ONNX files. {did_you_mean(runtime, RUNS)}")
     if threads < 1:
         raise CoppiceError(f"threads is {threads}; give at least 1.")
-    file = read_onnx(path)
     said = _said(file)
     classifier = OnnxClassifier(
         file=file, runtime=runtime, _run=RUNS[runtime](file, threads=threads), **_checked(said, file)

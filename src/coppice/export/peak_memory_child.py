@@ -32,6 +32,7 @@ def main(runtime: str, threads: int, place: Path, shape: tuple[int, ...]) -> int
             "onnxruntime": runtimes.onnxruntime_call,
             "openvino": runtimes.openvino_call,
             "litert": runtimes.litert_call,
+            "c": runtimes.c_call,
         }
         call = makers[runtime](model, clip, threads=threads)
     for _ in range(_RUNS):

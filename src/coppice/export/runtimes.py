@@ -29,6 +29,7 @@ RUNTIMES: dict[str, tuple[str, str | None]] = {
     "onnxruntime": ("onnxruntime", None),
     "openvino": ("openvino", "openvino"),
     "litert": ("ai_edge_litert.interpreter", "litert"),
+    "c": ("coppice.compiler.runtime", None),  # a floor above, so imported by its name when it is used
 }
 
 Call = Callable[[], object]
@@ -113,6 +114,25 @@ def litert_call(model: "LiteRTFile", clip: Float32[np.ndarray, "1 *shape"], *, t
         return interpreter.invoke()
 
     return _tried(call, model.name, "LiteRT")
+
+
+def c_call(model: "OnnxFile", clip: Float32[np.ndarray, "1 *shape"], *, threads: int) -> Call:
+    """Return a call of an ONNX model as machine code, compiled by way of Coppice's own C."""
+    _one_thread(threads)
+    call: Call = runtime("c").call(model, clip)
+    return call
+
+
+def c_posteriors(model: "OnnxFile", *, threads: int) -> Posteriors:
+    """Return a function from a batch of inputs to the output ``posteriors``, compiled by way of Coppice's own C."""
+    _one_thread(threads)
+    posteriors: Posteriors = runtime("c").posteriors(model)
+    return posteriors
+
+
+def _one_thread(threads: int) -> None:
+    if threads != 1:
+        raise CoppiceError(f"threads is {threads}, and C runs on one; give 1, or another runtime.")
 
 
 def onnxruntime_posteriors(model: "OnnxFile", *, threads: int) -> Posteriors:

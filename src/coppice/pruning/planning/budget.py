@@ -49,7 +49,7 @@ class Budget:
         Median time of one clip on this machine.
     stored_as : {"float32", "float16"}
         See ``bytes``.
-    runtime : {"torch", "onnxruntime", "openvino", "litert"}, optional
+    runtime : {"torch", "onnxruntime", "openvino", "litert", "c"}, optional
         What runs the network when ``latency_ms`` is measured; torch if not given.
 
     Raises
