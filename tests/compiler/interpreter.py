@@ -64,7 +64,7 @@ def rounded(value: np.ndarray, grid: Grid) -> np.ndarray:
 def convolved(step: Convolution, source: np.ndarray) -> np.ndarray:
     top, left, bottom, right = step.padding
     padded = np.pad(source, ((0, 0), (top, bottom), (left, right)))
-    filters, _, high, wide = step.weight.shape
+    high, wide = step.weight.shape[2:]
     span = (step.dilation[0] * (high - 1) + 1, step.dilation[1] * (wide - 1) + 1)
     windows = np.lib.stride_tricks.sliding_window_view(padded, span, axis=(1, 2))
     windows = windows[:, :: step.stride[0], :: step.stride[1], :: step.dilation[0], :: step.dilation[1]]

@@ -27,7 +27,7 @@ def test_the_page_lists_every_target_and_tolerance():
 
 def test_a_network_runs_everywhere_and_a_file_where_it_is_read(classifier, model):
     assert runs_in(classifier) == tuple(RUNTIMES)
-    assert runs_in(model) == ("onnxruntime", "openvino")
+    assert runs_in(model) == ("onnxruntime", "openvino", "c")
 
 
 @pytest.mark.parametrize("ending", [".onnx", ".xml", ".tflite"])

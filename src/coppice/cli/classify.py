@@ -55,7 +55,8 @@ def classify(
     from coppice.core.progress import say
     from coppice.evaluation.classify_places import classify_places, write_csv
 
-    heard, problems = classify_places(open_hearing(model, runtime=runtime), _listed(files), hop_s=hop, per_window=windows)
+    classifier = open_hearing(model, runtime=runtime)
+    heard, problems = classify_places(classifier, _listed(files), hop_s=hop, per_window=windows)
     if not heard:
         *before, last = problems
         for sentence in before:

@@ -31,7 +31,9 @@ def export(
     out: OutFile,
     to: Annotated[
         str,
-        typer.Option(help="onnx; openvino: .xml, .bin; litert: .tflite; torch: .pt2; web: a folder with a page; c: one of C99."),
+        typer.Option(
+            help="onnx; openvino: .xml, .bin; litert: .tflite; torch: .pt2; web: a folder with a page; c: one of C."
+        ),
     ] = "onnx",
     precision: Annotated[
         str, typer.Option(help="Of the weights: float32; openvino and litert: float16; litert: int8.")
@@ -82,7 +84,7 @@ def export(
             explain=explain,
             json=json,
         )
-    for option, found in (("--target", target), ("--ram", ram), ("--explain", explain or None)):
+    for option, found in (("--target", target), ("--ram", ram), ("--explain", "yes" if explain else None)):
         if found is not None:
             raise CoppiceError(f"{option} goes with --to c; leave it out, or add that.")
     if to == "web":

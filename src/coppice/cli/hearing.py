@@ -13,14 +13,12 @@ HearingRuntime = Annotated[
     str | None,
     typer.Option(
         "--runtime",
-        help="What computes: torch, onnxruntime, openvino, or c, compiled here. torch if not given, of .onnx onnxruntime.",
+        help="torch, onnxruntime, openvino or c; if not given torch, for .onnx onnxruntime.",
     ),
 ]
 
 
-def open_hearing(
-    model: Path, *, threads: int = 1, runtime: str | None = None
-) -> "Classifier | OnnxClassifier":
+def open_hearing(model: Path, *, threads: int = 1, runtime: str | None = None) -> "Classifier | OnnxClassifier":
     """Read a network that can listen: ONNX files run in ONNX Runtime with so many threads, all others in PyTorch."""
     if model.suffix.lower() == ".onnx":
         from coppice.export.onnx_classifier import load_onnx

@@ -180,7 +180,7 @@ def profile(
         Path | None, typer.Option(help="The unpruned network: say how many MACs pruning saves, in both ways.")
     ] = None,
     runtime: Annotated[
-        str | None, typer.Option(help="Latency and memory only, in these runtimes: torch,onnxruntime,openvino,litert,c.")
+        str | None, typer.Option(help="Latency and memory only, in some of torch,onnxruntime,openvino,litert,c.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of each runtime; 1 if not given.")] = None,
     json: JsonFlag = False,

@@ -85,7 +85,7 @@ def plan(
     ] = None,
     runtime: Annotated[
         str | None,
-        typer.Option(help="What runs the network when latency_ms is measured: torch, onnxruntime, openvino, litert or c."),
+        typer.Option(help="What runs the network that latency_ms measures: torch, onnxruntime, openvino, litert or c."),
     ] = None,
     scope: Annotated[
         str | None, typer.Option(help="With a budget: network compares all filters, layer cuts all layers alike.")

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
 from coppice.compiler.packing import constants
 from coppice.compiler.planned import Planned, planned
 from coppice.compiler.programs import classifier_program, network_program
-from coppice.compiler.source import ctype, identifier, model_sources
+from coppice.compiler.source import ctype, identifiers, model_sources
 from coppice.compiler.toolchain import EXACT_FLAGS, FLAGS, shared_library
 from coppice.core.errors import CoppiceError
 from coppice.networks.classifier import Classifier, as_network
@@ -101,7 +100,8 @@ def compile_planned(plan: Planned, clip_shape: tuple[int, ...]) -> CompiledNetwo
     labels = [str(number) for number in range(int(np.prod(plan.program.shapes[plan.output])))]
     sources = model_sources(plan, title="A network", origin="", labels=labels, given="as the network takes them")
     # Numbers in C text take the compiler long: here they are written into the library once it is loaded.
-    arrays = {f"{kind}_{identifier(step)}": values for kind, step, values in constants(plan)}
+    names = identifiers(plan)
+    arrays = {f"{kind}_{names[step]}": values for kind, step, values in constants(plan)}
     sources["weights.c"] = "#include <stdint.h>\n" + "".join(
         f"{ctype(values.dtype)} {name}[{len(values)}];\n" for name, values in arrays.items()
     )
@@ -117,7 +117,7 @@ def compile_planned(plan: Planned, clip_shape: tuple[int, ...]) -> CompiledNetwo
     return CompiledNetwork(plan, clip_shape, run, library)
 
 
-def compile(model: Classifier | nn.Module, *, example: Tensor | None = None) -> CompiledNetwork:  # noqa: A001 - cp.compile
+def compile(model: Classifier | nn.Module, *, example: Tensor | None = None) -> CompiledNetwork:
     """Compile a network with the C compiler of this machine.
 
     The function works along the frames of a clip, and so its time follows the multiply-accumulates at any number of
@@ -143,6 +143,7 @@ def compile(model: Classifier | nn.Module, *, example: Tensor | None = None) -> 
 
     Examples
     --------
+    >>> import torch
     >>> net = nn.Sequential(nn.Conv1d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(28, 2))
     >>> fast = compile(net, example=torch.zeros(1, 1, 9))
     >>> fast(np.zeros((5, 1, 9), np.float32)).shape

@@ -42,7 +42,9 @@ def _row(planned: Planned, step: Step) -> list[str]:
     tiles = [] if geometry is None else [str(tile) for tile in geometry.tiles]
     size = planned.size_bytes(step.target)
     scratch = next((b.size_bytes for b in planned.buffers if b.name == scratch_name(step)), 0)
-    weights = sum(a.size for a in (getattr(step, n, None) for n in ("weight", "bias", "factor", "offset")) if a is not None)
+    weights = sum(
+        a.size for a in (getattr(step, n, None) for n in ("weight", "bias", "factor", "offset")) if a is not None
+    )
     macs = program.macs(step)
     return [
         step.name,

@@ -117,10 +117,13 @@ def export_c(
             raise CoppiceError(f"{path} is there already and not an empty folder; give another one.")
     listening = front_end_source(classifier) if with_front_end else None
     front_end = classifier.known_front_end() if with_front_end else None
-    of_file = isinstance(classifier, OnnxClassifier)
-    program = file_program(classifier.file) if of_file else classifier_program(classifier)
+    if isinstance(classifier, OnnxClassifier):
+        program, clip_shape = file_program(classifier.file), classifier.file.clip_shape
+        name = Path(classifier.file.name).name
+    else:
+        program, clip_shape = classifier_program(classifier), tuple(classifier.input_shape[1:])
+        name = type(classifier.network).__name__
     plan = planned(program, target=target, precision=precision_of(program), most_bytes=most_bytes)
-    clip_shape = classifier.file.clip_shape if of_file else tuple(classifier.input_shape[1:])
     given = material(classifier, clips)
     tolerance = TOLERANCES[plan.precision] if tolerance is None else tolerance
     compiled = compile_planned(plan, clip_shape)
@@ -129,8 +132,7 @@ def export_c(
     heard = listen_bytes(front_end, plan.work_bytes) if front_end else 0
     weight_bytes = sum(values.nbytes for _, _, values in constants(plan))
     macs = sum(map(program.macs, program.steps))
-    name = Path(classifier.file.name).name if of_file else type(classifier.network).__name__
-    context = {
+    context: dict[str, Any] = {
         "title": f"{name}: {len(classifier.labels)} classes, {target}, {plan.precision}",
         "origin": f"Written by Coppice {__version__}.",
         "labels": classifier.labels,

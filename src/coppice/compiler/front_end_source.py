@@ -16,23 +16,22 @@ def front_end_source(classifier: Classifier | OnnxClassifier) -> str:
 
     Parameters
     ----------
-    classifier : Classifier or OnnxClassifier
-        With a known front end and, where it has one, normalisation.
+        classifier : Classifier or OnnxClassifier
+            With a known front end and, where it has one, normalisation.
 
     Raises
     ------
-    CoppiceError
-        If they are not known, or the FFT is no power of two.
+        CoppiceError
+            If they are not known, or the FFT is no power of two.
 
     Examples
     --------
-    >>> from coppice.audio.front_end import front_end
-    >>> from coppice.export.onnx_classifier import OnnxClassifier
-from coppice.networks.dcase2021 import DCASE2021
-    >>> import torch
-    >>> ear, bands = front_end("dcase2021", duration_s=1.0), (torch.zeros(40), torch.ones(40))
-    >>> "logf" in front_end_source(Classifier(DCASE2021(frames=50), ear, tuple("abcdefghij"), *bands))
-    True
+        >>> from coppice.audio.front_end import front_end
+        >>> from coppice.networks.dcase2021 import DCASE2021
+        >>> import torch
+        >>> ear, bands = front_end("dcase2021", duration_s=1.0), (torch.zeros(40), torch.ones(40))
+        >>> "logf" in front_end_source(Classifier(DCASE2021(frames=50), ear, tuple("abcdefghij"), *bands))
+        True
     """
     front_end = classifier.known_front_end()
     size = front_end.n_fft

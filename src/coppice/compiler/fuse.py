@@ -22,9 +22,9 @@ def fused(program: Program) -> Program:
 
     Examples
     --------
-    >>> import torch
+    >>> from torch import nn
     >>> from coppice.compiler.programs import network_program
-    >>> net = torch.nn.Sequential(torch.nn.Conv1d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(28, 2))
+    >>> net = nn.Sequential(nn.Conv1d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(28, 2))
     >>> program = network_program(net, (1, 9))
     >>> [f"{type(step).__name__} {step.activation}".strip() for step in program.steps]
     ['Convolution relu', 'Dense']

@@ -122,9 +122,7 @@ def geometry(
     row = spread.phases * spread.row if spread else source.row
     phase = spread.row if spread else 0
     columns = [k * step.dilation[1] for k in range(wide)]
-    taps = tuple(
-        i * step.dilation[0] * row + x % across * phase + x // across for i in range(high) for x in columns
-    )
+    taps = tuple(i * step.dilation[0] * row + x % across * phase + x // across for i in range(high) for x in columns)
     pooling = step.pooling
     flat = spread is None and down == 1
     high_window = 1 if pooling is None else pooling.kernel[0]

@@ -156,10 +156,12 @@ def read_program(model: OnnxFile) -> Program:
     Examples
     --------
     >>> import torch
+    >>> from torch import nn
     >>> from coppice.export.onnx_graph import onnx_graph
     >>> from coppice.export.onnx_file import parse_onnx
-    >>> net = torch.nn.Sequential(torch.nn.Conv1d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(28, 2))
-    >>> program = read_program(parse_onnx(onnx_graph(net, torch.zeros(2, 1, 9), inputs="x", outputs=["y"]).SerializeToString(), "net"))
+    >>> net = nn.Sequential(nn.Conv1d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(28, 2))
+    >>> graph = onnx_graph(net, torch.zeros(2, 1, 9), inputs="x", outputs=["y"])
+    >>> program = read_program(parse_onnx(graph.SerializeToString(), "net"))
     >>> [type(step).__name__ for step in program.steps]
     ['Convolution', 'Scale', 'Dense']
     """
@@ -182,7 +184,9 @@ def read_program(model: OnnxFile) -> Program:
     for output in graph.output:
         reference = reader.references.get(output.name)
         if reference is None or any(reference.padding) or not _in_order(reference.axes):
-            raise CoppiceError(f"the output {output.name!r} of {model.name} is not computed in an order that C returns.")
+            raise CoppiceError(
+                f"the output {output.name!r} of {model.name} is not computed in an order that C returns."
+            )
         outputs[output.name] = reference.value
     return Program(tuple(reader.steps), reader.shapes, given.name, outputs)
 
@@ -201,5 +205,3 @@ def _begin(reader: GraphReader, name: str, shape: tuple[int, ...]) -> None:
         whole[axis] = size
     reader.shapes[name] = (whole[0], whole[1], whole[2])
     reader.references[name] = Reference(name, placed)
-
-

@@ -84,7 +84,7 @@ def rescaling(ratio: np.ndarray) -> Rescaling:
     factor, after = np.where(over, factor / 2, factor), np.where(over, after - 1, after)
     if (after < 1).any() or (after > 30).any():
         raise CoppiceError(
-            f"a layer's numbers grow or shrink by {float(ratio.max()):.3g} when they are rounded, which 32 bits do not hold."
+            f"a layer rounds to steps {float(1 / ratio.max()):.3g} of those before, which 32 bits do not hold."
         )
     return Rescaling(*(np.asarray(values).astype(np.int32) for values in (limit, before, factor, after)))
 
@@ -222,7 +222,9 @@ def merged_groups(step: Convolution, weight: Int8[np.ndarray, "filters channels 
     filters, channels = len(weight) // step.groups, weight.shape[1]
     if step.groups == 1:
         return weight, 1
-    fitting = [n for n in range(1, step.groups) if step.groups % n == 0 and not n * filters % 4 and not n * channels % 4]
+    fitting = [
+        n for n in range(1, step.groups) if step.groups % n == 0 and not n * filters % 4 and not n * channels % 4
+    ]
     together = fitting[0] if fitting else step.groups
     found = np.zeros((len(weight), channels * together, *weight.shape[2:]), weight.dtype)
     for n in range(len(weight)):

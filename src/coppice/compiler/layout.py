@@ -91,7 +91,7 @@ def padded_layouts(program: Program, stored: Container[str] = ()) -> dict[str, L
 
 
 def parted(step: Convolution) -> bool:
-    """Say whether a convolution leaves out frames, and so reads every second frame (or third...) in rows of their own."""
+    """Say whether a convolution leaves out frames, and so reads them from rows of their own."""
     return step.stride[1] > 1
 
 

@@ -46,9 +46,7 @@ class Material:
     heard: Float64[np.ndarray, " classes"] | None
 
 
-def material(
-    classifier: Classifier | OnnxClassifier, clips: Float[Tensor, "clips samples"] | None = None
-) -> Material:
+def material(classifier: Classifier | OnnxClassifier, clips: Float[Tensor, "clips samples"] | None = None) -> Material:
     """Let a classifier hear clips, or without them eight clips of seeded noise.
 
     Raises

@@ -88,12 +88,14 @@ def _channels_first(reader: GraphReader, node: Any, source: Reference) -> Refere
 def _natural(reader: GraphReader, node: Any, source: Reference) -> Reference:
     """Return a tensor whose axes are channels, rows and frames in this order, copied where they are not."""
     axes = source.axes
-    if axes is None or tuple(sorted(axes)) == axes and -1 not in axes:
+    if axes is None or (tuple(sorted(axes)) == axes and -1 not in axes):
         return source
     rest = [axis for axis in _NATURAL if axis not in axes]
     order = [axis if axis >= 0 else rest.pop(0) for axis in axes]
     placed = {1: (0,), 2: (0, 2), 3: _NATURAL}[len(order)]
-    whole = dict(zip(placed, order, strict=True)) | dict(zip([a for a in _NATURAL if a not in placed], rest, strict=True))
+    whole = dict(zip(placed, order, strict=True)) | dict(
+        zip([a for a in _NATURAL if a not in placed], rest, strict=True)
+    )
     moved = (whole[0], whole[1], whole[2])
     shape = reader.shapes[source.value]
     name = f"{source.value}_moved{''.join(map(str, moved))}"

@@ -91,7 +91,7 @@ def by_tiles(weight: np.ndarray, groups: int, tiles: tuple[Tile, ...]) -> np.nda
 
 
 def by_units(weight: np.ndarray) -> np.ndarray:
-    """Return the weights of a dense layer 16 units after 16 units; in these, number after number, units side by side."""
+    """Return the weights of a dense layer for 16 units after 16; in these, units side by side for each number."""
     rows = -(-len(weight) // UNITS) * UNITS
     whole = np.zeros((rows, weight.shape[1]), weight.dtype)
     whole[: len(weight)] = weight

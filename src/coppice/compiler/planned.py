@@ -123,9 +123,7 @@ def planned(
     homes, last = _homes(program, layouts, stored, outside=set() if simd else {program.source})
     found = Planned(program, target, precision, layouts, stored, wholes, geometries, (), homes, Placement({}, 0))
     buffers = _buffers(found, last)
-    found = Planned(
-        program, target, precision, layouts, stored, wholes, geometries, buffers, homes, placed(buffers)
-    )
+    found = Planned(program, target, precision, layouts, stored, wholes, geometries, buffers, homes, placed(buffers))
     if most_bytes is not None and found.work_bytes > most_bytes:
         step = program.steps[most_needed(buffers, len(program.steps))]
         raise CoppiceError(

@@ -76,9 +76,11 @@ def model_sources(
     """
     program = planned.program
     shape = program.shapes[program.source]
-    weights = [(f"{kind}_{identifier(step)}", numbers) for kind, step, numbers in constants(planned)]
+    names = identifiers(planned)
+    weights = [(f"{kind}_{names[step]}", numbers) for kind, step, numbers in constants(planned)]
     context = {
         "planned": planned,
+        "names": names,
         "title": title,
         "origin": origin,
         "labels": list(labels),
@@ -186,15 +188,30 @@ def _said(planned: Planned, step: Step) -> dict[str, Any]:
     return said
 
 
-def identifier(name: str) -> str:
-    """Return a name that C takes, different for different names.
+def identifiers(planned: Planned) -> dict[str, str]:
+    """Return a name that C takes for each step, value and buffer of a program, different for different ones.
 
     Examples
     --------
-    >>> identifier("conv1"), identifier("network.features.0")
-    ('conv1', 'network_features_0')
+    >>> from coppice.compiler.planned import planned
+    >>> from coppice.compiler.programs import network_program
+    >>> from coppice.networks.dcase2021 import DCASE2021
+    >>> names = identifiers(planned(network_program(DCASE2021(frames=50), (1, 40, 50))))
+    >>> names["scratch of conv2"]
+    'scratch_of_conv2'
     """
-    return re.sub(r"\W", "_", name, flags=re.ASCII)
+    program = planned.program
+    wanted = [*program.shapes, *(step.name for step in program.steps), *(buffer.name for buffer in planned.buffers)]
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in dict.fromkeys(wanted):
+        base = free = re.sub(r"\W", "_", name, flags=re.ASCII)
+        number = 2
+        while free in taken:
+            free, number = f"{base}_{number}", number + 1
+        taken.add(free)
+        found[name] = free
+    return found
 
 
 def number(value: float) -> str:
@@ -245,10 +262,11 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         autoescape=False,
     )
-    environment.filters |= {"identifier": identifier, "number": number, "wrapped": wrapped, "quoted": _quoted, "ctype": ctype}
+    for one in (number, wrapped, quoted, ctype):
+        environment.filters[one.__name__] = one
     return environment
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """Return a text as C writes it; trigraphs do not matter, as no label has two question marks."""
     return json.dumps(text, ensure_ascii=False)

@@ -96,7 +96,9 @@ def tiles_of(filters: int, *, taps: int, length: int, step: int = 1) -> tuple[Ti
             if size <= count:
                 before = best[count - size]
                 options.append((before[0] + cycles(tile, taps=taps, length=length), (tile, *before[1])))
-        best[count] = min(options, key=lambda option: option[0] * (1 + _KIND * len(set(option[1])) + _SWEEP * len(option[1])))
+        best[count] = min(
+            options, key=lambda option: option[0] * (1 + _KIND * len(set(option[1])) + _SWEEP * len(option[1]))
+        )
     return tuple(sorted(best[filters][1], reverse=True))
 
 

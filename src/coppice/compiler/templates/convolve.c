@@ -1,8 +1,7 @@
 struct convolution {
   const float *weight; /* filter after filter, channel after channel, row after row */
   const float *bias;
-  int groups, high, wide, down, across, apart_rows, apart_frames, top, left;
-  int rows, frames; /* of what is computed, before it is pooled */
+  int groups, tall, wide, down, across, apart_rows, apart_frames, top, left;
   struct activation then;
 };
 
@@ -12,7 +11,7 @@ static float at(const struct convolution *s, const struct value *u, const float 
   const int row = y * s->down - s->top, frame = x * s->across - s->left;
   float sum = 0.0f;
   for (int c = 0; c < channels; c++, in += u->channel)
-    for (int i = 0; i < s->high; i++, weight += s->wide) {
+    for (int i = 0; i < s->tall; i++, weight += s->wide) {
       const int r = row + i * s->apart_rows;
       if (r < 0 || r >= u->rows)
         continue;
@@ -29,7 +28,7 @@ static float at(const struct convolution *s, const struct value *u, const float 
 static void convolve(const struct convolution *s, const struct value *u, const float *in, const struct pooling *p,
                      const struct value *v, float *out) {
   const int channels = u->channels / s->groups, filters = v->channels / s->groups;
-  const long taps = (long)channels * s->high * s->wide;
+  const long taps = (long)channels * s->tall * s->wide;
   for (int n = 0; n < v->channels; n++) {
     const float *from = in + n / filters * channels * u->channel + u->first;
     for (int y = 0; y < v->rows; y++)

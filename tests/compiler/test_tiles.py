@@ -1,0 +1,27 @@
+import pytest
+
+from coppice.compiler.tiles import Tile, cycles, tiles_of
+
+
+@pytest.mark.parametrize("filters", range(1, 40))
+@pytest.mark.parametrize("step", [1, 4])
+def test_tiles_hold_every_filter_and_fit_the_registers(filters, step):
+    filters = -(-filters // step) * step
+    tiles = tiles_of(filters, taps=144, length=2000, step=step)
+    assert sum(tile.filters for tile in tiles) == filters
+    assert all(tile.filters % step == 0 for tile in tiles)
+    for tile in tiles:
+        assert tile.filters * tile.vectors + tile.vectors + 1 <= 32
+        assert tile.filters * tile.few_vectors + tile.few_vectors + 1 <= 16 or tile.few_vectors == 1
+
+
+def test_estimated_time_follows_the_filters():
+    def whole(filters: int) -> float:
+        return sum(cycles(tile, taps=784, length=20_000) for tile in tiles_of(filters, taps=784, length=20_000))
+
+    for filters in range(4, 17):
+        assert whole(filters) / whole(16) == pytest.approx(filters / 16, rel=0.06)
+
+
+def test_four_by_four_is_no_tile_for_long_strips():
+    assert Tile(4, 4) not in tiles_of(16, taps=784, length=20_000)
