@@ -56,9 +56,8 @@ KINDS = [(target, precision) for target in ("simd", "portable") for precision in
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_folder_holds_what_it_should_and_says_what_it_needs(folders, kind):
     done = folders[kind]
-    assert {file.name for file in done.path.iterdir()} == {
-        "model.h", "model.c", "weights.c", "front_end.c", "main.c", "check.c", "test_vector.h", "Makefile", "README.txt",
-    }  # fmt: skip
+    sources = {"model.h", "model.c", "weights.c", "front_end.c", "main.c", "check.c", "test_vector.h"}
+    assert {file.name for file in done.path.iterdir()} == sources | {"Makefile", "README.txt"}
     header, readme = (done.path / "model.h").read_text(), (done.path / "README.txt").read_text()
     assert f"model_listen_bytes = {done.work_bytes}" in header and str(done.work_bytes) in readme
     assert f"{done.weight_bytes} bytes of weights" in readme

@@ -57,6 +57,8 @@ class Geometry:
         Numbers that wait to be pooled, with one row to pool them in; 0 without pooling.
     spread : Spread or None
         Where frames are left out.
+    folded : int
+        Numbers of a copy in which four neighbouring frames lie side by side; 0 without.
     """
 
     tiles: tuple[Tile, ...]
@@ -73,11 +75,12 @@ class Geometry:
     row: int
     pooled: int
     spread: Spread | None
+    folded: int = 0
 
     @property
     def scratch(self) -> int:
         """Numbers of memory beside source and target."""
-        return self.pooled + (self.spread.numbers if self.spread else 0)
+        return self.pooled + self.folded + (self.spread.numbers if self.spread else 0)
 
 
 def geometry(
@@ -89,6 +92,7 @@ def geometry(
     groups: int = 1,
     channels: int,
     side: int = 1,
+    folded: bool = False,
 ) -> Geometry:
     """Plan a convolution between two layouts.
 
@@ -103,6 +107,8 @@ def geometry(
         Planes of numbers that each filter reads: channels, or cells of four.
     side : int
         Channels that lie side by side in one number, 1 or 4; filters of a tile are a multiple of this.
+    folded : bool
+        Whether, of a single channel, four neighbouring frames lie side by side instead.
 
     Examples
     --------
@@ -121,7 +127,9 @@ def geometry(
     down, across = step.stride
     row = spread.phases * spread.row if spread else source.row
     phase = spread.row if spread else 0
-    columns = [k * step.dilation[1] for k in range(wide)]
+    if folded:
+        wide = -(-wide // 4)
+    columns = [k * (4 if folded else step.dilation[1]) for k in range(wide)]
     taps = tuple(i * step.dilation[0] * row + x % across * phase + x // across for i in range(high) for x in columns)
     pooling = step.pooling
     flat = spread is None and down == 1
@@ -157,6 +165,7 @@ def geometry(
         row=waiting,
         pooled=widest * apart + frames if pooling else 0,
         spread=spread,
+        folded=source.numbers if folded else 0,
     )
 
 

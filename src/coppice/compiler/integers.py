@@ -209,6 +209,12 @@ def _is_plain(step: Scale) -> bool:
     return step.activation.is_none and bool((step.factor == 1).all() and (step.offset == 0).all())
 
 
+def folds(step: Convolution) -> bool:
+    """Say whether a convolution of a single channel can read four neighbouring frames as one cell of four channels."""
+    along = step.stride[1] == 1 and step.dilation[1] == 1 and step.weight.shape[3] > 1
+    return step.weight.shape[1] == 1 and step.groups == 1 and along
+
+
 def merged_groups(step: Convolution, weight: Int8[np.ndarray, "filters channels *kernel"]) -> tuple[np.ndarray, int]:
     """Return the weights of a grouped convolution with groups of whole cells of four channels, and how many groups.
 

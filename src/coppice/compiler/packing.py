@@ -59,6 +59,8 @@ def _whole(planned: Planned, step: Step, numbers: Whole) -> list[tuple[str, np.n
     geometry = planned.geometries.get(step.name)
     if geometry is not None and isinstance(step, Convolution):
         merged, groups = merged_groups(step, numbers.weight)
+        if geometry.folded:
+            merged = _side_by_side(merged)
         # Bytes are multiplied as they are: what their zero adds is taken off once for all.
         sums = numbers.weight.reshape(len(bias), -1).astype(np.int64).sum(axis=1)
         bias = (bias - numbers.read.zero * sums).astype(np.int32)
@@ -106,6 +108,14 @@ def _in_cells(weight: np.ndarray, groups: int, rows: int) -> np.ndarray:
     filled[:, : filters // groups, :channels] = weight.reshape(groups, -1, channels, *kernel)
     four = filled.reshape(groups * rows, cells, 4, *kernel).transpose(0, 1, 3, 4, 2)
     return np.ascontiguousarray(four).view("<i4")[..., 0].astype(np.int32)
+
+
+def _side_by_side(weight: np.ndarray) -> np.ndarray:
+    """Return the weights of a single channel with four neighbouring frames as if they were four channels."""
+    filters, _, high, wide = weight.shape
+    filled = np.zeros((filters, high, -(-wide // 4) * 4), weight.dtype)
+    filled[:, :, :wide] = weight[:, 0]
+    return filled.reshape(filters, high, -1, 4).transpose(0, 3, 1, 2)
 
 
 def _by_group(values: np.ndarray, groups: int, rows: int, each: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from coppice.compiler.geometry import Geometry, geometry
-from coppice.compiler.integers import Whole, in_bytes, merged_groups, whole
+from coppice.compiler.integers import Whole, folds, in_bytes, merged_groups, whole
 from coppice.compiler.layout import Layout, dense_layouts, padded_layouts
 from coppice.compiler.memory import Buffer, Placement, most_needed, placed
 from coppice.compiler.steps import Combine, Convolution, Dense, Grid, Pool, Program, Scale, Step
@@ -139,7 +139,8 @@ def _geometry(program: Program, step: Convolution, layouts: dict[str, Layout], n
     if numbers is None:
         return geometry(program, step, source, target, groups=step.groups, channels=step.weight.shape[1])
     weight, groups = merged_groups(step, numbers.weight)
-    return geometry(program, step, source, target, groups=groups, channels=-(-weight.shape[1] // 4), side=4)
+    channels = -(-weight.shape[1] // 4)
+    return geometry(program, step, source, target, groups=groups, channels=channels, side=4, folded=folds(step))
 
 
 def _homes(

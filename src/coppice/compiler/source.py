@@ -121,6 +121,7 @@ def _parts(planned: Planned) -> list[str]:
     borders = {name in planned.stored for name, layout in planned.layouts.items() if layout.has_border}
     spreads = {name in planned.wholes for name, found in planned.geometries.items() if found.spread}
     program_shapes = planned.program.shapes
+    folds = any(found.folded for found in planned.geometries.values())
     alone = any(isinstance(step, Convolution) and step.pooling is None for step in steps)
     wanted = {
         "value.c": True,
@@ -155,6 +156,7 @@ def _parts(planned: Planned) -> list[str]:
         "whole_pool.c": pools_bytes or (simd and convolves),
         "whole_pool_value.c": pools_bytes,
         "whole_spread.c": True in spreads,
+        "whole_fold.c": folds,
         "simd_whole_vector.c.j2": simd and convolves,
         "simd_whole_convolve.c.j2": simd and convolves,
         "whole_convolve.c": not simd and convolves,

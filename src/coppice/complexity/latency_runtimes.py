@@ -38,7 +38,8 @@ def latency_runtime(name: str = "torch", *, threads: int = 1) -> "Runtime":
     Parameters
     ----------
     name : {"torch", "onnxruntime", "openvino", "litert", "c"}
-        ``torch`` is eager PyTorch; the others run what the network is exported to, ``c`` Coppice's own C. All compute in float32.
+        ``torch`` is eager PyTorch; the others run what the network is exported to, ``c`` Coppice's own C. All compute
+        in float32.
     threads : int >= 1
 
     Raises

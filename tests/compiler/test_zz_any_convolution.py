@@ -1,0 +1,187 @@
+import threading
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.compiler.interpreter import interpret
+from tests.compiler.programs import of_convolution, random_convolution, rounded_program
+from tests.compiler.test_graph_reader import NETWORKS, Branches
+from torch import nn
+
+import coppice as cp
+from coppice.compiler.compiled import compile_planned
+from coppice.compiler.planned import TARGETS, planned
+from coppice.compiler.programs import network_program
+from coppice.compiler.steps import RELU, Activation, Pooling
+from coppice.compiler.toolchain import compiler
+from coppice.core.errors import CoppiceError
+from coppice.networks.registry import build_network
+
+pytestmark = pytest.mark.usefixtures("cc")
+
+
+def agree(program, *, target: str, tolerance: float = 2e-6) -> None:
+    shape = program.shapes[program.source]
+    clip = np.random.default_rng(0).standard_normal((1, *shape)).astype(np.float32)
+    (expected,) = interpret(program, clip[0]).values()
+    found = compile_planned(planned(program, target=target), shape)(clip)[0]
+    np.testing.assert_allclose(found, expected, atol=tolerance * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_machine_code_computes_what_the_program_says(used, name, target):
+    config, shape = NETWORKS[name]
+    program = network_program(used(build_network(name, **config)), shape)
+    agree(program, target=target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_branches_gates_and_swapped_axes_are_computed(used, target):
+    agree(network_program(used(Branches()), (1, 12, 17)), target=target)
+
+
+POOLS = st.sampled_from(
+    [None, Pooling("max", (2, 3), (2, 3)), Pooling("average", (3, 2), (3, 2)), Pooling("max", (1, 2), (2, 4))]
+)
+
+
+@settings(phases=[__import__("hypothesis").Phase.generate], report_multiple_bugs=False, suppress_health_check=[__import__("hypothesis").HealthCheck.too_slow], max_examples=130, deadline=None, derandomize=False)
+@given(
+    filters=st.integers(1, 17),
+    channels=st.integers(1, 3),
+    kernel=st.tuples(st.integers(1, 4), st.integers(1, 5)),
+    stride=st.tuples(st.integers(1, 2), st.integers(1, 3)),
+    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    padding=st.tuples(*[st.integers(0, 3)] * 4),
+    groups=st.integers(1, 3),
+    size=st.tuples(st.integers(12, 15), st.integers(14, 40)),
+    pooling=POOLS,
+    kind=st.sampled_from([Activation(), RELU, Activation("tanh"), Activation("hard_swish"), Activation("sigmoid")]),
+)
+def test_any_convolution_is_computed_on_both_targets(
+    filters, channels, kernel, stride, dilation, padding, groups, size, pooling, kind
+):
+    step = random_convolution(
+        np.random.default_rng(0),
+        (filters * groups, channels, *kernel),
+        stride=stride,
+        dilation=dilation,
+        padding=padding,
+        groups=groups,
+        activation=kind,
+        pooling=pooling,
+    )
+    program = of_convolution(step, (channels * groups, *size))
+    if min(program.shapes["y"]) < 1:
+        return
+    for target in TARGETS:
+        agree(program, target=target)
+
+
+@settings(phases=[__import__("hypothesis").Phase.generate], report_multiple_bugs=False, suppress_health_check=[__import__("hypothesis").HealthCheck.too_slow], max_examples=110, deadline=None, derandomize=False)
+@given(
+    filters=st.integers(1, 14),
+    channels=st.integers(1, 6),
+    kernel=st.tuples(st.integers(1, 3), st.integers(1, 5)),
+    stride=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    padding=st.tuples(*[st.integers(0, 2)] * 4),
+    groups=st.sampled_from([1, 1, 2, 4]),
+    pooling=st.sampled_from([None, Pooling("max", (2, 3), (2, 3)), Pooling("average", (2, 2), (2, 2))]),
+    kind=st.sampled_from([RELU, Activation(), Activation(low=0.0, high=0.7), Activation("tanh")]),
+)
+def test_int8_is_the_same_on_both_targets_and_close_to_what_rounding_says(
+    filters, channels, kernel, stride, padding, groups, pooling, kind
+):
+    random = np.random.default_rng(0)
+    step = random_convolution(
+        random,
+        (filters * groups, channels, *kernel),
+        stride=stride,
+        padding=padding,
+        groups=groups,
+        activation=kind,
+        pooling=pooling,
+    )
+    program = rounded_program(random, step, (channels * groups, 9, 37))
+    clips = random.standard_normal((2, *program.shapes["features"])).astype(np.float32)
+    found = [
+        compile_planned(planned(program, target=target, precision="int8"), clips.shape[1:])(clips) for target in TARGETS
+    ]
+    np.testing.assert_array_equal(*found)
+    expected = np.stack([interpret(program, clip)["posteriors"] for clip in clips])
+    np.testing.assert_allclose(found[0], expected, atol=0.02)
+
+
+def test_a_classifier_is_compiled_into_a_function_on_arrays(classifier):
+    fast = cp.compile(classifier)
+    log_mel = torch.randn(4, *classifier.front_end.shape)
+    found = fast(classifier.normalise(log_mel).numpy())
+    np.testing.assert_allclose(found, classifier.posteriors(log_mel).numpy(), atol=1e-6)
+
+
+def test_clips_of_another_shape_and_values_that_are_no_numbers_are_refused():
+    fast = cp.compile(nn.Conv1d(1, 2, 3), example=torch.zeros(1, 1, 9))
+    with pytest.raises(CoppiceError, match=r"clips of shape \(2, 1, 8\) do not fit: give \(clips, 1, 9\)"):
+        fast(np.zeros((2, 1, 8), np.float32))
+    for strange in (np.nan, np.inf, -np.inf):
+        clips = np.zeros((3, 1, 9), np.float32)
+        clips[1, 0, 5] = strange
+        with pytest.raises(CoppiceError, match="clip 1 holds values that are not numbers"):
+            fast(clips)
+
+
+def test_threads_may_call_it_at_once(used):
+    fast = cp.compile(used(build_network("dcase2021", widths=(4, 4, 4), frames=60)), example=torch.zeros(1, 1, 40, 60))
+    clips = np.random.default_rng(0).standard_normal((4, 8, 1, 40, 60)).astype(np.float32)
+    expected = [fast(part) for part in clips]
+    found = {}
+
+    def compute(number: int) -> None:
+        for _ in range(20):
+            found[number] = fast(clips[number])
+
+    threads = [threading.Thread(target=compute, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all((found[number] == expected[number]).all() for number in range(4))
+
+
+def test_networks_of_one_shape_keep_their_own_weights():
+    torch.manual_seed(0)
+    networks = [nn.Conv1d(1, 2, 3) for _ in range(2)]
+    fast = [cp.compile(network, example=torch.zeros(1, 1, 9)) for network in networks]
+    clip = torch.randn(1, 1, 9)
+    for network, one in zip(networks, fast, strict=True):
+        expected = network(clip).detach().numpy().reshape(1, -1)
+        np.testing.assert_allclose(one(clip.numpy()), expected, atol=1e-6)
+
+
+def test_a_network_is_compiled_once(monkeypatch):
+    network = nn.Conv1d(1, 2, 5)
+    cp.compile(network, example=torch.zeros(1, 1, 9))
+    monkeypatch.setattr("coppice.compiler.toolchain._error", lambda *given: pytest.fail("compiled again"))
+    cp.compile(network, example=torch.zeros(1, 1, 9))
+
+
+def test_a_machine_without_a_compiler_is_told_so(monkeypatch):
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(CoppiceError, match="there is no C compiler: CC is 'no-such-compiler', which is not installed"):
+        compiler()
+    monkeypatch.delenv("CC")
+    monkeypatch.setenv("PATH", "")
+    compiler.__globals__["_found"].cache_clear()
+    with pytest.raises(CoppiceError, match="there is no C compiler: none of gcc, clang, cc is installed"):
+        compiler()
+
+
+def test_layers_that_share_a_name_in_c_stay_apart():
+    network = nn.Sequential()
+    network.add_module("a_b", nn.Conv1d(1, 2, 3))
+    network.add_module("a", nn.Sequential())
+    network.a.add_module("b", nn.Conv1d(2, 2, 3))
+    agree(network_program(network, (1, 9)), target="simd")
