@@ -1,5 +1,4 @@
 import copy
-import os
 import signal
 from dataclasses import replace
 
@@ -200,7 +199,7 @@ def test_a_side_without_clips_is_refused(network, sides, settings, empty):
 def test_ctrl_c_is_a_keyboard_interrupt_and_the_next_call_resumes(network, sides, settings, tmp_path, kill_at):
     whole = fit(network, *sides, settings=settings)
     before = signal.getsignal(signal.SIGINT)
-    kill_at(1, lambda: os.kill(os.getpid(), signal.SIGINT))
+    kill_at(1, lambda: signal.raise_signal(signal.SIGINT))  # to this thread: others may have been started
     with pytest.raises(KeyboardInterrupt):
         fit(network, *sides, settings=settings, folder=tmp_path)
     assert signal.getsignal(signal.SIGINT) is before
