@@ -385,3 +385,9 @@ def whole():
             band_std=torch.ones(40),
         )
     )
+
+
+def test_loaded_tensors_begin_where_vectors_do_so_that_kernels_add_up_as_before(file):
+    loaded = load(file)
+    tensors = [*loaded.network.state_dict().values(), loaded.band_mean, loaded.band_std]
+    assert all(tensor.data_ptr() % 64 == 0 for tensor in tensors)

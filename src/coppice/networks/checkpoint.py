@@ -147,7 +147,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 raise CoppiceError(
                     f"{path} is a safetensors file but not a Coppice checkpoint: its header has no entry {_KEY!r}."
                 )
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a dict
+            # Copies begin where vectors do, as tensors that were computed: kernels for those that do not begin there
+            # may add up in another order, and what was loaded would differ in the last bit from what was saved.
+            tensors = {name: handle.get_tensor(name).clone() for name in handle.keys()}  # noqa: SIM118 - not a dict
     except SafetensorError as error:
         raise CoppiceError(
             f"{path} is not a whole checkpoint ({error}); it was probably cut short or is another kind of file. "

@@ -207,7 +207,8 @@ class ChainBuilder:
                 network = Chain(layers=self._specs, input_shape=self.input_shape)
         except CoppiceError as error:
             raise CoppiceError(f"{self.file} cannot be imported: {error}") from error
-        network.load_state_dict(self._state, assign=True)
+        # As in checkpoints, copies: arrays from a file begin anywhere.
+        network.load_state_dict({name: tensor.clone() for name, tensor in self._state.items()}, assign=True)
         return network.eval(), score
 
     def refused(self, source: str, why: str) -> CoppiceError:
