@@ -32,12 +32,14 @@ class CompiledNetwork:
         What is computed, and where.
     clip_shape : tuple of int
         Of one clip.
+    library : ctypes.CDLL
+        The machine code.
     """
 
     plan: Planned
     clip_shape: tuple[int, ...]
+    library: Any = field(repr=False)
     _run: Any = field(repr=False)
-    _library: Any = field(repr=False)
     _own: threading.local = field(default_factory=threading.local, init=False, repr=False)
 
     @property
@@ -83,7 +85,7 @@ class CompiledNetwork:
         return address + -address % _LINE
 
 
-def compile_planned(plan: Planned, clip_shape: tuple[int, ...]) -> CompiledNetwork:
+def compile_planned(plan: Planned, clip_shape: tuple[int, ...], *, timed: bool = False) -> CompiledNetwork:
     """Compile a program for this processor.
 
     Parameters
@@ -91,6 +93,9 @@ def compile_planned(plan: Planned, clip_shape: tuple[int, ...]) -> CompiledNetwo
     plan : Planned
     clip_shape : tuple of int
         Of a clip as callers give it.
+    timed : bool
+        Whether the function ``model_after`` of the library is called after each step; it must be set before a clip is
+        computed.
 
     Raises
     ------
@@ -98,7 +103,8 @@ def compile_planned(plan: Planned, clip_shape: tuple[int, ...]) -> CompiledNetwo
         If there is no C compiler.
     """
     labels = [str(number) for number in range(int(np.prod(plan.program.shapes[plan.output])))]
-    sources = model_sources(plan, title="A network", origin="", labels=labels, given="as the network takes them")
+    given = "as the network takes them"
+    sources = model_sources(plan, title="A network", origin="", labels=labels, given=given, timed=timed)
     # Numbers in C text take the compiler long: here they are written into the library once it is loaded.
     names = identifiers(plan)
     arrays = {f"{kind}_{names[step]}": values for kind, step, values in constants(plan)}
@@ -114,7 +120,7 @@ def compile_planned(plan: Planned, clip_shape: tuple[int, ...]) -> CompiledNetwo
         ctypes.memmove((ctypes.c_byte * values.nbytes).in_dll(library, name), values.ctypes.data, values.nbytes)
     run = library.model_run
     run.argtypes, run.restype = (ctypes.c_void_p,) * 3, ctypes.c_int
-    return CompiledNetwork(plan, clip_shape, run, library)
+    return CompiledNetwork(plan, clip_shape, library, run)
 
 
 def compile(model: Classifier | nn.Module, *, example: Tensor | None = None) -> CompiledNetwork:

@@ -46,6 +46,7 @@ def model_sources(
     given: str,
     front_end: FrontEnd | None = None,
     listen_bytes: int = 0,
+    timed: bool = False,
 ) -> dict[str, str]:
     """Return ``model.h``, ``model.c`` and ``weights.c``, which compute a program.
 
@@ -63,6 +64,8 @@ def model_sources(
     front_end : FrontEnd, optional
         Where ``model_listen`` stands beside: what is promised of it, and its work memory.
     listen_bytes : int
+    timed : bool
+        Whether ``model_after`` is called with -1 once the clip is copied, and with the number of each step after it.
 
     Examples
     --------
@@ -90,6 +93,7 @@ def model_sources(
         "feature_text": given,
         "front_end": front_end,
         "listen_bytes": listen_bytes,
+        "timed": timed,
         "explanation": explained(planned),
         "parts": _parts(planned),
         "tiles": _tiles(planned, whole=False),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 LANES = 16  # numbers of a vector on the processor that tiles are chosen for: float32 with AVX-512
-_REGISTERS = 32
+_REGISTERS = 28  # of 32: GCC keeps limits of the activation in some, and from 6x4 on sums would wait in memory
 _FEW_REGISTERS = 16
 _MOST_FILTERS, _MOST_VECTORS = 12, 8
 
@@ -106,5 +106,5 @@ def _shapes(filters: int) -> list[Tile]:
     return [
         Tile(filters, vectors)
         for vectors in range(1, _MOST_VECTORS + 1)
-        if filters * vectors + vectors + 1 <= _REGISTERS - 1
+        if filters * vectors + vectors + 1 <= _REGISTERS
     ]
