@@ -236,7 +236,7 @@ def test_a_folder_that_is_not_empty_is_left_alone(classifier, tmp_path):
 
 
 def test_too_little_memory_is_refused_with_the_layer_that_needs_most(classifier, tmp_path):
-    with pytest.raises(CoppiceError, match=r"most of it at 'conv1', and 10\.0 kB are allowed"):
+    with pytest.raises(CoppiceError, match=r"most of it at 'conv2', and 10\.0 kB are allowed"):
         export_c(classifier, tmp_path / "c", most_bytes=10_000)
     assert not (tmp_path / "c").exists()
 

@@ -7,7 +7,7 @@ from coppice.compiler.tiles import Tile, cycles, tiles_of
 @pytest.mark.parametrize("step", [1, 4])
 def test_tiles_hold_every_filter_and_fit_the_registers(filters, step):
     filters = -(-filters // step) * step
-    tiles = tiles_of(filters, taps=144, length=2000, step=step)
+    tiles = tiles_of(filters, ((144, 2000, 1),), step=step)
     assert sum(tile.filters for tile in tiles) == filters
     assert all(tile.filters % step == 0 for tile in tiles)
     for tile in tiles:
@@ -17,11 +17,11 @@ def test_tiles_hold_every_filter_and_fit_the_registers(filters, step):
 
 def test_estimated_time_follows_the_filters():
     def whole(filters: int) -> float:
-        return sum(cycles(tile, taps=784, length=20_000) for tile in tiles_of(filters, taps=784, length=20_000))
+        return sum(cycles(tile, taps=784, length=20_000) for tile in tiles_of(filters, ((784, 20_000, 1),)))
 
     for filters in range(4, 17):
         assert whole(filters) / whole(16) == pytest.approx(filters / 16, rel=0.06)
 
 
 def test_four_by_four_is_no_tile_for_long_strips():
-    assert Tile(4, 4) not in tiles_of(16, taps=784, length=20_000)
+    assert Tile(4, 4) not in tiles_of(16, ((784, 20_000, 1),))

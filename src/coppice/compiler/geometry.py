@@ -1,10 +1,15 @@
 """How a convolution goes over the numbers of a value in long strips, and what memory it takes beside."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from coppice.compiler.layout import Layout, parted
 from coppice.compiler.steps import Convolution, Program
-from coppice.compiler.tiles import Tile, tiles_of
+from coppice.compiler.tiles import Strips, Tile, estimated, tiles_of
+
+_ENOUGH = 512  # positions of a run: of more, the last tile, which is seldom full, is a few hundredths
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,44 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class Strip:
+    """Positions that are computed one after the other: of a row, or of several.
+
+    Attributes
+    ----------
+    source, target : int
+        Where the first one is read, and written, from where those of the first row are.
+    length : int
+    first_tap, last_tap : int
+        The taps that do not fall on rows of zeros above and below, ``first_tap <= tap < last_tap``.
+    """
+
+    source: int
+    target: int
+    length: int
+    first_tap: int
+    last_tap: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """Strips that are pooled together; without pooling, all.
+
+    Attributes
+    ----------
+    strips : tuple of Strip
+    target : int
+        Where what is pooled is written.
+    rows : int
+        Of these, once they are pooled; 0 without pooling.
+    """
+
+    strips: tuple[Strip, ...]
+    target: int = 0
+    rows: int = 0
+
+
+@dataclass(frozen=True)
 class Geometry:
     """Strides of a convolution in numbers.
 
@@ -45,14 +88,11 @@ class Geometry:
         Where the first one of the first channel stands.
     channel : int
         From one channel to the next.
-    runs, parts : int
-        A run is what is pooled at once, without pooling all or one row; its parts are strips.
-    length : int
-        Positions of a strip.
-    in_run, in_part, out_run, out_part : int
-        From one run, and part, to the next.
+    runs : tuple of Run
     row : int
         From row to row where rows wait to be pooled.
+    apart : int
+        From filter to filter there.
     pooled : int
         Numbers that wait to be pooled, with one row to pool them in; 0 without pooling.
     spread : Spread or None
@@ -65,14 +105,9 @@ class Geometry:
     taps: tuple[int, ...]
     first: int
     channel: int
-    runs: int
-    parts: int
-    length: int
-    in_run: int
-    in_part: int
-    out_run: int
-    out_part: int
+    runs: tuple[Run, ...]
     row: int
+    apart: int
     pooled: int
     spread: Spread | None
     folded: int = 0
@@ -81,6 +116,11 @@ class Geometry:
     def scratch(self) -> int:
         """Numbers of memory beside source and target."""
         return self.pooled + self.folded + (self.spread.numbers if self.spread else 0)
+
+    @property
+    def strips(self) -> tuple[Strip, ...]:
+        """The strips of all runs."""
+        return tuple(strip for run in self.runs for strip in run.strips)
 
 
 def geometry(
@@ -93,6 +133,7 @@ def geometry(
     channels: int,
     side: int = 1,
     folded: bool = False,
+    skips: bool = True,
 ) -> Geometry:
     """Plan a convolution between two layouts.
 
@@ -109,6 +150,8 @@ def geometry(
         Channels that lie side by side in one number, 1 or 4; filters of a tile are a multiple of this.
     folded : bool
         Whether, of a single channel, four neighbouring frames lie side by side instead.
+    skips : bool
+        Whether rows above and below the value are zeros that need not be multiplied.
 
     Examples
     --------
@@ -118,7 +161,7 @@ def geometry(
     >>> program = Program((step,), {"x": (1, 40, 51), "y": (8, 40, 51)}, "x", {})
     >>> layouts = padded_layouts(program)
     >>> planned = geometry(program, step, layouts["x"], layouts["y"], channels=1)
-    >>> planned.runs, planned.length, planned.taps[:4]
+    >>> len(planned.runs), planned.runs[0].strips[0].length, planned.taps[:4]
     (1, 2079, (0, 1, 2, 52))
     """
     _, rows, frames = program.convolved(step)
@@ -132,41 +175,70 @@ def geometry(
     columns = [k * (4 if folded else step.dilation[1]) for k in range(wide)]
     taps = tuple(i * step.dilation[0] * row + x % across * phase + x // across for i in range(high) for x in columns)
     pooling = step.pooling
-    flat = spread is None and down == 1
-    high_window = 1 if pooling is None else pooling.kernel[0]
-    if pooling is None and flat and source.row == target.row:
-        runs, parts, length = 1, 1, (rows - 1) * row + frames
-    elif pooling is None:
-        runs, parts, length = rows, 1, frames
-    else:
-        runs = program.shapes[step.target][1]
-        parts, length = (1, (high_window - 1) * row + frames) if flat else (high_window, frames)
-    tiles = tiles_of(
-        -(-step.weight.shape[0] // groups // side) * side,
-        taps=channels * high * wide,
-        length=length,
-        step=side,
-    )
-    waiting = row if flat else frames
-    widest = max(tile.filters for tile in tiles) // side
-    apart = length if parts == 1 else parts * frames
+    runs_on = spread is None and down == 1 and (pooling is not None or source.row == target.row)
+    waiting = target.row if pooling is None else row if runs_on else frames
+    bands = _bands(program, step, row * (pooling.kernel[0] if pooling else 1))
+    filters = -(-step.weight.shape[0] // groups // side) * side
+
+    def runs_of(reads: Sequence[tuple[int, int]]) -> tuple[Run, ...]:
+        found = []
+        for begin, end, first_window, windows in bands:
+            strips = [
+                Strip(a * down * row, (a - begin) * waiting, (b - 1 - a) * row + frames, *(n * wide for n in reads[a]))
+                for a, b in _blocks(begin, end, reads if runs_on else None)
+            ]
+            found.append(Run(tuple(strips), first_window * target.row, windows))
+        return tuple(found)
+
+    def tiles_for(runs: Sequence[Run]) -> tuple[tuple[Tile, ...], Strips]:
+        found = Counter((channels * (s.last_tap - s.first_tap), s.length) for run in runs for s in run.strips)
+        strips = tuple((*strip, times) for strip, times in found.items())
+        return tiles_of(filters, strips, step=side), strips
+
+    options = [runs_of([(0, high)] * rows)]
+    if skips:
+        options.append(runs_of([_rows_read(step, program.shapes[step.sources[0]][1], y) for y in range(rows)]))
+    runs = min(options, key=lambda option: estimated(*tiles_for(option)))
+    tiles, _ = tiles_for(runs)
+    apart = max(end - begin for begin, end, _, _ in bands) * waiting if pooling else 0
     return Geometry(
         tiles=tiles,
         taps=taps,
         first=0 if spread else source.first - step.padding[0] * row - step.padding[1],
         channel=spread.channel if spread else source.channel,
         runs=runs,
-        parts=parts,
-        length=length,
-        in_run=down * row * (pooling.stride[0] if pooling else 1),
-        in_part=down * row,
-        out_run=target.row,
-        out_part=0,
         row=waiting,
-        pooled=widest * apart + frames if pooling else 0,
+        apart=apart,
+        pooled=max(tile.filters for tile in tiles) // side * apart + frames if pooling else 0,
         spread=spread,
         folded=source.numbers if folded else 0,
     )
+
+
+def _bands(program: Program, step: Convolution, window: int) -> list[tuple[int, int, int, int]]:
+    """Return what is pooled at once: first and last row of a convolution, first window and number of windows."""
+    _, rows, _ = program.convolved(step)
+    if step.pooling is None:
+        return [(0, rows, 0, 0)]
+    count, high, down = program.shapes[step.target][1], step.pooling.kernel[0], step.pooling.stride[0]
+    # Rows between windows are not computed.
+    together = min(count, -(-_ENOUGH // window)) if high == down else 1
+    together = -(-count // -(-count // together))
+    firsts = [*range(0, count, together), count]
+    return [(a * down, (b - 1) * down + high, a, b - a) for a, b in pairwise(firsts)]
+
+
+def _rows_read(step: Convolution, rows: int, y: int) -> tuple[int, int]:
+    """Return the first and the last row of a kernel that fall on a value, for a row of what is computed."""
+    top = y * step.stride[0] - step.padding[0]
+    falls = [i for i in range(step.weight.shape[2]) if 0 <= top + i * step.dilation[0] < rows]
+    return (falls[0], falls[-1] + 1) if falls else (0, 0)
+
+
+def _blocks(begin: int, end: int, reads: Sequence[tuple[int, int]] | None) -> list[tuple[int, int]]:
+    """Divide rows into those that a strip may run through: which read the same rows of the kernel, or each alone."""
+    cuts = [y for y in range(begin + 1, end) if reads is None or reads[y] != reads[y - 1]]
+    return list(pairwise([begin, *cuts, end]))
 
 
 def _spread(program: Program, step: Convolution, channels: int) -> Spread:

@@ -140,7 +140,17 @@ def _geometry(program: Program, step: Convolution, layouts: dict[str, Layout], n
         return geometry(program, step, source, target, groups=step.groups, channels=step.weight.shape[1])
     weight, groups = merged_groups(step, numbers.weight)
     channels = -(-weight.shape[1] // 4)
-    return geometry(program, step, source, target, groups=groups, channels=channels, side=4, folded=folds(step))
+    return geometry(
+        program,
+        step,
+        source,
+        target,
+        groups=groups,
+        channels=channels,
+        side=4,
+        folded=folds(step),
+        skips=numbers.read.zero == 0,  # another byte for 0 is multiplied: it is in the bias
+    )
 
 
 def _homes(

@@ -74,7 +74,7 @@ def model_sources(
     >>> from coppice.networks.dcase2021 import DCASE2021
     >>> plan = planned(network_program(DCASE2021(frames=50), (1, 40, 50)))
     >>> files = model_sources(plan, title="A network", origin="", labels="abcdefghij", given="log-mel")
-    >>> sorted(files), "strip_8x" in files["model.c"]
+    >>> sorted(files), "go_8x" in files["model.c"]
     (['model.c', 'model.h', 'weights.c'], True)
     """
     program = planned.program
@@ -106,9 +106,11 @@ def model_sources(
     return {name: rendered(f"{name}.j2", **context) for name in templates}
 
 
-def _tiles(planned: Planned, *, whole: bool) -> list[Tile]:
-    found = [g.tiles for name, g in planned.geometries.items() if (name in planned.wholes) == whole]
-    return sorted({tile for tiles in found for tile in tiles})
+def _tiles(planned: Planned, *, whole: bool) -> dict[Tile, bool]:
+    """Return the tiles that need code, and whether only for a rest, for which processors of few registers need none."""
+    found = {tile for name, g in planned.geometries.items() if (name in planned.wholes) == whole for tile in g.tiles}
+    first = {tile.kinds[0] for tile in found}
+    return {kind: kind not in first for kind in sorted({kind for tile in found for kind in tile.kinds})}
 
 
 def _parts(planned: Planned) -> list[str]:
@@ -140,6 +142,7 @@ def _parts(planned: Planned) -> list[str]:
         "pool_value.c": pools_numbers,
         "spread.c": bool(spreads),
         "spread_value.c": False in spreads,
+        "simd_strip.c": simd and bool(planned.geometries),
         "simd_convolve.c.j2": simd and Convolution in exact,
         "convolve.c": not simd and Convolution in exact,
         "alone.c": not simd and alone,
@@ -181,9 +184,7 @@ def _said(planned: Planned, step: Step) -> dict[str, Any]:
         if said["whole"] and said["geometry"]:
             weight, said["groups_read"] = merged_groups(step, said["whole"].weight)
             said["channels_read"] = -(-weight.shape[1] // 4)
-        _, rows, frames = program.convolved(step)
-        strips = step.pooling is not None and said["geometry"] is not None
-        said["pooled"] = (0, step.pooling.kernel[0] if step.pooling and strips else rows, frames)
+        said["pooled"] = program.convolved(step)
     elif isinstance(step, Dense):
         said["channels_read"] = program.shapes[step.sources[0]][0]
     elif isinstance(step, Pool):

@@ -1,5 +1,6 @@
 """Which filters and frames a convolution computes at a time: the tile that stays in the processor's registers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,6 +17,9 @@ _SWEEP = 0.002  # and one more tile, for which all that is read is read again
 _TAP = 0.5  # to find the next number
 _TILE = 30.0  # to begin a tile, write it and go on to the next
 
+Strips = tuple[tuple[int, int, int], ...]
+"""What tiles go along: (taps of one filter, positions, how many of these) of strips."""
+
 
 @dataclass(frozen=True, order=True)
 class Tile:
@@ -24,18 +28,27 @@ class Tile:
     Attributes
     ----------
     filters, vectors : int
+    rest : int
+        Vectors at once where fewer positions than these are left at the end of a strip; 0 if as many as ever.
     """
 
     filters: int
     vectors: int
+    rest: int = 0
 
     @property
     def few_vectors(self) -> int:
-        """Vectors on processors with 16 registers."""
+        """Vectors on processors with 16 registers, where no others are used for the rest."""
         return 2 if self.vectors >= 2 and 2 * self.filters + 2 + 1 <= _FEW_REGISTERS else 1
 
+    @property
+    def kinds(self) -> tuple["Tile", ...]:
+        """What code it takes: the tile without, and that for, the rest."""
+        whole = Tile(self.filters, self.vectors)
+        return (whole, Tile(self.filters, self.rest)) if self.rest else (whole,)
+
     def __str__(self) -> str:
-        return f"{self.filters}x{self.vectors}"
+        return f"{self.filters}x{self.vectors}{f'+{self.rest}' if self.rest else ''}"
 
 
 def cycles(tile: Tile, *, taps: int, length: int) -> float:
@@ -56,55 +69,86 @@ def cycles(tile: Tile, *, taps: int, length: int) -> float:
     --------
     >>> cycles(Tile(8, 3), taps=784, length=20_000) < cycles(Tile(4, 4), taps=784, length=20_000) * 2
     True
+    >>> cycles(Tile(8, 3, rest=1), taps=784, length=64) < cycles(Tile(8, 3), taps=784, length=64)
+    True
     """
+    whole, left = divmod(length, tile.vectors * LANES)
+    if not left:
+        return whole * _once(tile.filters, tile.vectors, taps)
+    last = tile.rest if left <= tile.rest * LANES else tile.vectors
+    return whole * _once(tile.filters, tile.vectors, taps) + _once(tile.filters, last, taps)
+
+
+def _once(filters: int, vectors: int, taps: int) -> float:
     tap = _TAP + max(
-        tile.filters * tile.vectors / _PRODUCTS,
-        (tile.vectors * _VECTOR_LOAD + tile.filters + 1) / _LOADS,
-        4.0 if tile.filters * tile.vectors < 8 else 0.0,  # a sum waits four cycles for the one before
+        filters * vectors / _PRODUCTS,
+        (vectors * _VECTOR_LOAD + filters + 1) / _LOADS,
+        4.0 if filters * vectors < 8 else 0.0,  # a sum waits four cycles for the one before
     )
-    return -(-length // (tile.vectors * LANES)) * (taps * tap + _TILE + tile.filters * tile.vectors)
+    return taps * tap + _TILE + filters * vectors
+
+
+def estimated(tiles: Iterable[Tile], strips: Strips) -> float:
+    """Estimate the cycles in which tiles go along strips, one after the other.
+
+    Examples
+    --------
+    >>> estimated([Tile(8, 3), Tile(8, 3)], ((784, 2000, 5),)) == 10 * cycles(Tile(8, 3), taps=784, length=2000)
+    True
+    """
+    return sum(times * cycles(tile, taps=taps, length=length) for tile in tiles for taps, length, times in strips)
 
 
 @lru_cache(maxsize=4096)
-def tiles_of(filters: int, *, taps: int, length: int, step: int = 1) -> tuple[Tile, ...]:
+def tiles_of(filters: int, strips: Strips, *, step: int = 1) -> tuple[Tile, ...]:
     """Divide filters among tiles so that the estimated time is shortest.
 
     Parameters
     ----------
     filters : int >= 1
         Of one group.
-    taps, length : int
+    strips : tuple of (taps, positions, times)
         See :func:`cycles`.
     step : int
         Filters of a tile are a multiple of this.
 
     Examples
     --------
-    >>> [str(tile) for tile in tiles_of(16, taps=784, length=20_000)]
+    >>> [str(tile) for tile in tiles_of(16, ((784, 20_000, 1),))]
     ['8x3', '8x3']
-    >>> sum(tile.filters for tile in tiles_of(11, taps=784, length=20_000))
+    >>> [str(tile) for tile in tiles_of(12, ((784, 104, 1),))]
+    ['12x2+1']
+    >>> sum(tile.filters for tile in tiles_of(11, ((784, 20_000, 1),)))
     11
     """
     best: dict[int, tuple[float, tuple[Tile, ...]]] = {0: (0.0, ())}
-    shapes = {
-        count: min(_shapes(count), key=lambda tile: cycles(tile, taps=taps, length=length))
-        for count in range(step, _MOST_FILTERS + 1, step)
-    }
+    shapes = {count: _fastest(count, strips) for count in range(step, _MOST_FILTERS + 1, step)}
     for count in range(step, filters + 1, step):
         options = []
-        for size, tile in shapes.items():
+        for size, (tile, time) in shapes.items():
             if size <= count:
                 before = best[count - size]
-                options.append((before[0] + cycles(tile, taps=taps, length=length), (tile, *before[1])))
+                options.append((before[0] + time, (tile, *before[1])))
         best[count] = min(
             options, key=lambda option: option[0] * (1 + _KIND * len(set(option[1])) + _SWEEP * len(option[1]))
         )
     return tuple(sorted(best[filters][1], reverse=True))
 
 
+def _fastest(filters: int, strips: Strips) -> tuple[Tile, float]:
+    """Return the tile for some filters that takes the least time, and that time; code for a rest must gain as well."""
+
+    def time(tile: Tile) -> float:
+        return estimated([tile], strips) * (1 + _KIND * len(tile.kinds))
+
+    best = min(_shapes(filters), key=time)
+    return best, time(best)
+
+
 def _shapes(filters: int) -> list[Tile]:
     return [
-        Tile(filters, vectors)
+        Tile(filters, vectors, rest)
         for vectors in range(1, _MOST_VECTORS + 1)
         if filters * vectors + vectors + 1 <= _REGISTERS
+        for rest in range(vectors)
     ]
