@@ -14,7 +14,7 @@ import coppice as cp
 from coppice.compiler.compiled import compile_planned
 from coppice.compiler.planned import TARGETS, planned
 from coppice.compiler.programs import network_program
-from coppice.compiler.steps import RELU, Activation, Pooling
+from coppice.compiler.steps import RELU, Activation, Convolution, Pooling
 from coppice.compiler.toolchain import compiler
 from coppice.core.errors import CoppiceError
 from coppice.networks.registry import build_network
@@ -92,6 +92,21 @@ def test_any_convolution_is_computed_on_both_targets(
         return
     for target in TARGETS:
         agree(program, target=target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("kind", ["tanh", "sigmoid"])
+def test_curved_activations_are_within_a_millionth_everywhere(kind, target):
+    numbers = np.concatenate([np.linspace(-20, 20, 39_999), [1e-30, -1e-30, 3e38, -3e38]]).astype(np.float32)
+    step = of_convolution(
+        Convolution("c", ("x",), "y", weight=np.ones((1, 1, 1, 1)), bias=np.zeros(1), activation=Activation(kind)),
+        (1, 1, len(numbers)),
+    )
+    found = compile_planned(planned(step, target=target), (1, 1, len(numbers)))(numbers.reshape(1, 1, 1, -1)).ravel()
+    exact = numbers.astype(np.float64)
+    with np.errstate(over="ignore"):
+        expected = np.tanh(exact) if kind == "tanh" else 1 / (1 + np.exp(-exact))
+    assert np.abs(found - expected).max() < 1e-6
 
 
 @settings(max_examples=12, deadline=None, derandomize=True)

@@ -133,7 +133,7 @@ def _parts(planned: Planned) -> list[str]:
         "value.c": True,
         "activation.c": activates,
         "simd_vector.c": simd,
-        "simd_activate.c": simd and activates,
+        "simd_activate.c.j2": simd and activates,
         "simd_activate_row.c": simd and bool(exact & {Convolution, Dense, Scale, Combine}),
         "activate.c": not simd and activates,
         "pooling.c": bool(exact & {Convolution, Pool}) or convolves or pools_bytes,
