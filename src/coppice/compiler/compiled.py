@@ -11,10 +11,9 @@ import numpy as np
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from coppice.compiler.packing import constants
 from coppice.compiler.planned import Planned, planned
 from coppice.compiler.programs import classifier_program, network_program
-from coppice.compiler.source import ctype, identifiers, model_sources
+from coppice.compiler.source import ctype, model_sources, named_constants
 from coppice.compiler.toolchain import EXACT_FLAGS, FLAGS, shared_library
 from coppice.core.errors import CoppiceError
 from coppice.networks.classifier import Classifier, as_network
@@ -106,8 +105,7 @@ def compile_planned(plan: Planned, clip_shape: tuple[int, ...], *, timed: bool =
     given = "as the network takes them"
     sources = model_sources(plan, title="A network", origin="", labels=labels, given=given, timed=timed)
     # Numbers in C text take the compiler long: here they are written into the library once it is loaded.
-    names = identifiers(plan)
-    arrays = {f"{kind}_{names[step]}": values for kind, step, values in constants(plan)}
+    arrays = dict(named_constants(plan))
     sources["weights.c"] = "#include <stdint.h>\n" + "".join(
         f"{ctype(values.dtype)} {name}[{len(values)}];\n" for name, values in arrays.items()
     )

@@ -18,7 +18,7 @@ from coppice.compiler.material import TEST_CLIPS, Material, material
 from coppice.compiler.packing import constants
 from coppice.compiler.planned import planned
 from coppice.compiler.programs import classifier_program, file_program, precision_of
-from coppice.compiler.source import model_sources, rendered
+from coppice.compiler.source import model_sources, rendered, weights_source
 from coppice.compiler.toolchain import EXACT_FLAGS, FLAGS
 from coppice.core.errors import CoppiceError
 from coppice.core.files import make_folder, plain_os_errors
@@ -153,6 +153,7 @@ def export_c(
     }
     log_mels = "log-mel, normalised per band, band after band"
     files = model_sources(plan, **context, given=log_mels if classifier.front_end else "as the network takes them")
+    files["weights.c"] = weights_source(plan, title=context["title"])
     if listening is not None:
         files["front_end.c"] = listening
     for file in ("main.c", "check.c", "Makefile", "README.txt"):

@@ -1,13 +1,13 @@
 """How a convolution goes over the numbers of a value in long strips, and what memory it takes beside."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from coppice.compiler.layout import Layout, parted
 from coppice.compiler.steps import Convolution, Program
-from coppice.compiler.tiles import Strips, Tile, estimated, tiles_of
+from coppice.compiler.tiles import Tile, estimated, tiles_of
 
 _ENOUGH = 512  # positions of a run: of more, the last tile, which is seldom full, is a few hundredths
 
@@ -180,26 +180,31 @@ def geometry(
     bands = _bands(program, step, row * (pooling.kernel[0] if pooling else 1))
     filters = -(-step.weight.shape[0] // groups // side) * side
 
-    def runs_of(reads: Sequence[tuple[int, int]]) -> tuple[Run, ...]:
-        found = []
-        for begin, end, first_window, windows in bands:
-            strips = [
-                Strip(a * down * row, (a - begin) * waiting, (b - 1 - a) * row + frames, *(n * wide for n in reads[a]))
-                for a, b in _blocks(begin, end, reads if runs_on else None)
-            ]
-            found.append(Run(tuple(strips), first_window * target.row, windows))
-        return tuple(found)
+    reads = [_rows_read(step, program.shapes[step.sources[0]][1], y) if skips else (0, high) for y in range(rows)]
 
-    def tiles_for(runs: Sequence[Run]) -> tuple[tuple[Tile, ...], Strips]:
-        found = Counter((channels * (s.last_tap - s.first_tap), s.length) for run in runs for s in run.strips)
-        strips = tuple((*strip, times) for strip, times in found.items())
-        return tiles_of(filters, strips, step=side), strips
+    def time(block: _Block) -> float:
+        strips = ((channels * (block.last - block.first) * wide, (block.rows - 1) * row + frames, 1),)
+        return estimated(tiles_of(filters, strips, step=side), strips)
 
-    options = [runs_of([(0, high)] * rows)]
-    if skips:
-        options.append(runs_of([_rows_read(step, program.shapes[step.sources[0]][1], y) for y in range(rows)]))
-    runs = min(options, key=lambda option: estimated(*tiles_for(option)))
-    tiles, _ = tiles_for(runs)
+    runs = tuple(
+        Run(
+            tuple(
+                Strip(
+                    block.begin * down * row,
+                    (block.begin - begin) * waiting,
+                    (block.rows - 1) * row + frames,
+                    block.first * wide,
+                    block.last * wide,
+                )
+                for block in _blocks(begin, end, reads, time if runs_on else None)
+            ),
+            window * target.row,
+            windows,
+        )
+        for begin, end, window, windows in bands
+    )
+    found = Counter((channels * (s.last_tap - s.first_tap), s.length) for run in runs for s in run.strips)
+    tiles = tiles_of(filters, tuple((*strip, times) for strip, times in found.items()), step=side)
     apart = max(end - begin for begin, end, _, _ in bands) * waiting if pooling else 0
     return Geometry(
         tiles=tiles,
@@ -235,10 +240,32 @@ def _rows_read(step: Convolution, rows: int, y: int) -> tuple[int, int]:
     return (falls[0], falls[-1] + 1) if falls else (0, 0)
 
 
-def _blocks(begin: int, end: int, reads: Sequence[tuple[int, int]] | None) -> list[tuple[int, int]]:
-    """Divide rows into those that a strip may run through: which read the same rows of the kernel, or each alone."""
-    cuts = [y for y in range(begin + 1, end) if reads is None or reads[y] != reads[y - 1]]
-    return list(pairwise([begin, *cuts, end]))
+@dataclass(frozen=True)
+class _Block:
+    """Rows of what is computed that a strip runs through, and the rows of the kernel that any of them reads."""
+
+    begin: int
+    rows: int
+    first: int
+    last: int
+
+
+def _blocks(
+    begin: int, end: int, reads: Sequence[tuple[int, int]], time: Callable[[_Block], float] | None
+) -> list[_Block]:
+    """Divide rows into blocks that take the least time together; each row alone where no time is given."""
+    if time is None:
+        return [_Block(y, 1, *reads[y]) for y in range(begin, end)]
+    cuts = [begin, *(y for y in range(begin + 1, end) if reads[y] != reads[y - 1]), end]
+    best: dict[int, tuple[float, list[_Block]]] = {begin: (0.0, [])}
+    for b in cuts[1:]:
+        options = []
+        for a in (cut for cut in cuts if cut < b):
+            first, last = min(reads[y][0] for y in range(a, b)), max(reads[y][1] for y in range(a, b))
+            block = _Block(a, b - a, first, last)
+            options.append((best[a][0] + time(block), [*best[a][1], block]))
+        best[b] = min(options, key=lambda option: option[0])
+    return best[end][1]
 
 
 def _spread(program: Program, step: Convolution, channels: int) -> Spread:

@@ -48,7 +48,7 @@ def model_sources(
     listen_bytes: int = 0,
     timed: bool = False,
 ) -> dict[str, str]:
-    """Return ``model.h``, ``model.c`` and ``weights.c``, which compute a program.
+    """Return ``model.h`` and ``model.c``, which compute a program with the weights of :func:`weights_source`.
 
     Parameters
     ----------
@@ -74,13 +74,12 @@ def model_sources(
     >>> from coppice.networks.dcase2021 import DCASE2021
     >>> plan = planned(network_program(DCASE2021(frames=50), (1, 40, 50)))
     >>> files = model_sources(plan, title="A network", origin="", labels="abcdefghij", given="log-mel")
-    >>> sorted(files), "go_8x" in files["model.c"]
-    (['model.c', 'model.h', 'weights.c'], True)
+    >>> sorted(files), "static void go_" in files["model.c"]
+    (['model.c', 'model.h'], True)
     """
     program = planned.program
     shape = program.shapes[program.source]
     names = identifiers(planned)
-    weights = [(f"{kind}_{names[step]}", numbers) for kind, step, numbers in constants(planned)]
     context = {
         "planned": planned,
         "names": names,
@@ -100,10 +99,30 @@ def model_sources(
         "whole_tiles": _tiles(planned, whole=True),
         "small_weights": all(np.abs(numbers.weight.astype(int)).max() <= 64 for numbers in planned.wholes.values()),
         "steps": [_said(planned, step) for step in program.steps],
-        "weights": weights,
+        "weights": named_constants(planned),
     }
-    templates = ("model.h", "model.c", "weights.c")
-    return {name: rendered(f"{name}.j2", **context) for name in templates}
+    return {name: rendered(f"{name}.j2", **context) for name in ("model.h", "model.c")}
+
+
+def weights_source(planned: Planned, *, title: str) -> str:
+    """Return ``weights.c``, the numbers that ``model.c`` computes with.
+
+    Examples
+    --------
+    >>> from coppice.compiler.planned import planned
+    >>> from coppice.compiler.programs import network_program
+    >>> from coppice.networks.dcase2021 import DCASE2021
+    >>> plan = planned(network_program(DCASE2021(widths=(1, 1, 1), frames=50), (1, 40, 50)))
+    >>> "const float weight_conv1[49] = {" in weights_source(plan, title="A network")
+    True
+    """
+    return rendered("weights.c.j2", title=title, weights=named_constants(planned))
+
+
+def named_constants(planned: Planned) -> list[tuple[str, np.ndarray]]:
+    """Return the constants of a program under their names in C."""
+    names = identifiers(planned)
+    return [(f"{kind}_{names[step]}", numbers) for kind, step, numbers in constants(planned)]
 
 
 def _tiles(planned: Planned, *, whole: bool) -> dict[Tile, bool]:

@@ -116,8 +116,8 @@ def tiles_of(filters: int, strips: Strips, *, step: int = 1) -> tuple[Tile, ...]
     --------
     >>> [str(tile) for tile in tiles_of(16, ((784, 20_000, 1),))]
     ['8x3', '8x3']
-    >>> [str(tile) for tile in tiles_of(12, ((784, 104, 1),))]
-    ['12x2+1']
+    >>> [str(tile) for tile in tiles_of(32, ((784, 416, 1),))]
+    ['12x2', '12x2', '8x3+2']
     >>> sum(tile.filters for tile in tiles_of(11, ((784, 20_000, 1),)))
     11
     """
