@@ -18,6 +18,9 @@ def has_a_compiler():
 def test_a_network_is_compiled_and_explained(coppice, trained):
     said = coppice("compile", trained, "--explain").out
     assert "conv2" in said and "of work memory, compiled by" in said
+    timed = json.loads(coppice("compile", trained, "--explain", "--json").out)
+    assert list(timed["step_ms"]) == ["input", "conv1", "conv2", "conv3", "dense1", "dense2", "node_softmax"]
+    assert timed["steps"][0].endswith("ms  billion a second")
     found = json.loads(coppice("compile", trained, "--json").out)
     assert found["precision"] == "float32" and found["latency_ms_p50"] > 0 and found["macs"] > 0
 

@@ -14,6 +14,7 @@ from coppice.compiler.steps import (
     Pooling,
     Program,
     Scale,
+    Select,
     Softmax,
     Step,
     Surround,
@@ -42,8 +43,10 @@ def computed(step: Step, sources: list[np.ndarray]) -> np.ndarray:
         case Pool():
             return pooled(sources[0], step.pooling)
         case Combine():
-            value = sources[0] + sources[1] if step.kind == "add" else sources[0] * sources[1]
-            return activated(value, step.activation)
+            how = {"add": np.add, "multiply": np.multiply, "log_add": np.logaddexp}[step.kind]
+            return activated(how(*sources), step.activation)
+        case Select():
+            return sources[0][list(step.channels)]
         case Join():
             return np.concatenate(sources)
         case Surround():
@@ -53,7 +56,7 @@ def computed(step: Step, sources: list[np.ndarray]) -> np.ndarray:
             return sources[0].transpose(step.axes)
         case Softmax():
             raised = np.exp(sources[0] - sources[0].max())
-            return raised / raised.sum()
+            return np.log(raised / raised.sum()) if step.log else raised / raised.sum()
     raise AssertionError(step)
 
 

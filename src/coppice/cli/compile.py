@@ -26,7 +26,7 @@ def add_commands(app: typer.Typer) -> None:
 
 def compile_here(
     model: ModelArgument,
-    explain: Annotated[bool, typer.Option("--explain", help="Print steps, tiles, buffers, MACs and bytes.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Print steps: tiles, buffers, bytes, MACs, time.")] = False,
     json: JsonFlag = False,
 ) -> None:
     """Compile a network for this processor with its C compiler, and time it; --runtime c then finds it ready.
@@ -39,6 +39,7 @@ def compile_here(
     from coppice.compiler.explain import explained
     from coppice.compiler.planned import planned
     from coppice.compiler.programs import classifier_program, file_program, precision_of
+    from coppice.compiler.step_times import step_times
     from coppice.compiler.toolchain import compiler
     from coppice.complexity.latency import time_in_turn
     from coppice.export.onnx_file import read_onnx
@@ -55,6 +56,7 @@ def compile_here(
     clip = np.random.default_rng(0).standard_normal((1, *shape), dtype=np.float32)
     latency = time_in_turn({"c": compiled.call(clip)}, repeats=60, warmup=8)["c"].latency_ms_p50
     macs = sum(map(program.macs, program.steps))
+    times = step_times(plan) if explain else None
     if json:
         print_json(
             {
@@ -63,11 +65,12 @@ def compile_here(
                 "macs": macs,
                 "work_bytes": plan.work_bytes,
                 "latency_ms_p50": latency,
-                "steps": explained(plan),
+                "steps": explained(plan, times),
+                **({"step_ms": times} if times else {}),
             }
         )
         return
-    for line in explained(plan) if explain else ():
+    for line in explained(plan, times) if explain else ():
         print_line(line)
     print_line(
         f"{model.name}: {plan.precision}, {count_text(macs)}MACs in {latency:.3g} ms "

@@ -1,12 +1,21 @@
 """What will be computed, where and how: one line for each step."""
 
+from collections.abc import Mapping
+
 from coppice.compiler.planned import Planned, scratch_name
 from coppice.compiler.steps import Combine, Convolution, Dense, Permute, Pool, Step
 from coppice.core.units import bytes_text, count_text
 
 
-def explained(planned: Planned) -> list[str]:
+def explained(planned: Planned, times: Mapping[str, float] | None = None) -> list[str]:
     """Return a table of the steps, as lines: step, what it makes, tiles, where it lies, MACs, weights.
+
+    Parameters
+    ----------
+    planned : Planned
+    times : mapping of str to float, optional
+        Milliseconds of each step, see :func:`coppice.compiler.step_times.step_times`, for two columns more: these, and
+        billions of multiply-accumulates a second.
 
     Examples
     --------
@@ -19,7 +28,9 @@ def explained(planned: Planned) -> list[str]:
     """
     head = ["step", "what", "makes", "tiles", "at byte", "bytes", "MACs", "weights"]
     rows = [head, *(_row(planned, step) for step in planned.program.steps)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    if times is not None:
+        rows = [[*row, *more] for row, more in zip(rows, _timed(planned, times), strict=True)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(
             text.ljust(width) if column < 4 else text.rjust(width)
@@ -33,6 +44,14 @@ def explained(planned: Planned) -> list[str]:
         f"{bytes_text(planned.work_bytes)} of work memory ({planned.work_bytes} bytes)"
     )
     return lines
+
+
+def _timed(planned: Planned, times: Mapping[str, float]) -> list[list[str]]:
+    rows = [["ms", "billion a second"]]
+    for step in planned.program.steps:
+        macs, took = planned.program.macs(step), times[step.name]
+        rows.append([f"{took:.3g}", f"{macs / took / 1e6:.3g}" if macs else ""])
+    return rows
 
 
 def _row(planned: Planned, step: Step) -> list[str]:
@@ -67,7 +86,7 @@ def _what(planned: Planned, step: Step) -> str:
         if step.groups > 1:
             said[0] += f" in {step.groups} groups"
     elif isinstance(step, Combine):
-        said = [step.kind]
+        said = [step.kind.replace("_", " ")]
     elif isinstance(step, Permute):
         said = ["permute " + "".join(map(str, step.axes))]
     elif isinstance(step, Dense):

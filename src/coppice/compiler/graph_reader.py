@@ -52,6 +52,8 @@ class GraphReader:
         What constants that were rounded are multiples of, for each filter.
     references : dict of str to Reference
         All other tensors.
+    stacks : dict of str to tuple of Reference
+        Tensors that are one upon the other, along an axis before the clips.
     steps : list of Step
     shapes : dict of str to (channels, rows, frames)
     """
@@ -60,6 +62,7 @@ class GraphReader:
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     weight_steps: dict[str, np.ndarray] = field(default_factory=dict)
     references: dict[str, Reference] = field(default_factory=dict)
+    stacks: dict[str, tuple[Reference, ...]] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     shapes: dict[str, Shape] = field(default_factory=dict)
 

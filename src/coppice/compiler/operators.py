@@ -8,7 +8,8 @@ from onnx import numpy_helper
 from coppice.compiler.axes import added, channels_first, natural, pair
 from coppice.compiler.graph_reader import GraphReader, Reference, Rule
 from coppice.compiler.pooling_operators import global_pool, pool, reduce
-from coppice.compiler.shape_operators import join, pad, reshape, transpose
+from coppice.compiler.shape_operators import pad, reshape, transpose
+from coppice.compiler.stack_operators import combined, concat, gather, unsqueeze
 from coppice.compiler.steps import RELU, Activation, Combine, Convolution, Dense, Grid, Scale, Softmax, convolved_shape
 
 
@@ -177,8 +178,9 @@ def _dense(reader: GraphReader, node: Any, said: dict[str, Any]) -> None:
 def _softmax(reader: GraphReader, node: Any, said: dict[str, Any]) -> None:
     source = reader.whole(node, node.input[0])
     if reader.size(source) != (reader.shapes[source.value][0],) or said.get("axis", -1) not in (1, -1):
-        raise reader.refuse(node, "Softmax of anything but one row of classes has no C")
-    step = Softmax(reader.free_name(node.name or node.output[0]), (source.value,), node.output[0])
+        raise reader.refuse(node, f"{node.op_type} of anything but one row of classes has no C")
+    name = reader.free_name(node.name or node.output[0])
+    step = Softmax(name, (source.value,), node.output[0], log=node.op_type == "LogSoftmax")
     reader.add(step, reader.shapes[source.value], source.axes, node.output[0])
 
 
@@ -231,26 +233,30 @@ RULES: dict[str, Rule] = {
     "AveragePool": pool("average"),
     "BatchNormalization": _normalisation,
     "Clip": _clip,
-    "Concat": join,
+    "Concat": concat,
     "Constant": _constant,
     "Conv": _convolution,
     "DequantizeLinear": _dequantize,
     "Div": _arithmetic,
     "Dropout": _same,
     "Flatten": reshape,
+    "Gather": gather,
     "Gemm": _dense,
     "GlobalAveragePool": global_pool("average"),
     "GlobalMaxPool": global_pool("max"),
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _activation(Activation("hard_swish")),
     "Identity": _same,
+    "LogSoftmax": _softmax,
     "MatMul": _dense,
     "MaxPool": pool("max"),
     "Mul": _arithmetic,
     "Pad": pad,
     "QuantizeLinear": _quantize,
+    "ReduceLogSumExp": combined("log_add"),
     "ReduceMax": reduce("max"),
     "ReduceMean": reduce("average"),
+    "ReduceSum": combined("add"),
     "Relu": _activation(RELU),
     "Reshape": reshape,
     "Sigmoid": _activation(Activation("sigmoid")),
@@ -259,5 +265,5 @@ RULES: dict[str, Rule] = {
     "Sub": _arithmetic,
     "Tanh": _activation(Activation("tanh")),
     "Transpose": transpose,
-    "Unsqueeze": reshape,
+    "Unsqueeze": unsqueeze,
 }

@@ -22,6 +22,7 @@ from coppice.compiler.steps import (
     Permute,
     Pool,
     Scale,
+    Select,
     Softmax,
     Step,
     Surround,
@@ -98,6 +99,8 @@ def model_sources(
         "tiles": _tiles(planned, whole=False),
         "whole_tiles": _tiles(planned, whole=True),
         "small_weights": all(np.abs(numbers.weight.astype(int)).max() <= 64 for numbers in planned.wholes.values()),
+        "adds_logs": any(isinstance(step, Combine) and step.kind == "log_add" for step in program.steps),
+        "takes_logs": any(isinstance(step, Softmax) and step.log for step in program.steps),
         "steps": [_said(planned, step) for step in program.steps],
         "weights": named_constants(planned),
     }
@@ -145,6 +148,7 @@ def _parts(planned: Planned) -> list[str]:
     activates = bool(exact & {Convolution, Dense, Scale, Combine}) or convolves
     borders = {name in planned.stored for name, layout in planned.layouts.items() if layout.has_border}
     spreads = {name in planned.wholes for name, found in planned.geometries.items() if found.spread}
+    adds_logs = any(isinstance(step, Combine) and step.kind == "log_add" for step in steps)
     program_shapes = planned.program.shapes
     folds = any(found.folded for found in planned.geometries.values())
     alone = any(isinstance(step, Convolution) and step.pooling is None for step in steps)
@@ -168,11 +172,13 @@ def _parts(planned: Planned) -> list[str]:
         "simd_dense.c": simd and Dense in exact,
         "dense.c": not simd and Dense in exact,
         "scale.c": Scale in exact,
-        "combine.c": Combine in exact,
+        "exponential.c": Softmax in exact or adds_logs,
+        "combine.c.j2": Combine in exact,
+        "select.c": Select in exact,
         "copy.c": simd or bool(exact & {Join, Surround}) or program_shapes[planned.output][1:] != (1, 1),
         "surround.c": Surround in exact,
         "permute.c": Permute in exact,
-        "softmax.c": Softmax in exact,
+        "softmax.c.j2": Softmax in exact,
         "cells.c": whole and simd,
         "bytes.c": whole and not simd,
         "whole.c": whole,

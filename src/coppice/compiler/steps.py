@@ -178,10 +178,24 @@ class Combine(Step):
 
     Attributes
     ----------
-    kind : {"add", "multiply"}
+    kind : {"add", "multiply", "log_add"}
+        ``log_add`` adds what the values are the logarithms of, and takes the logarithm.
     """
 
     kind: str = "add"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Select(Step):
+    """Channels of a value, in any order.
+
+    Attributes
+    ----------
+    channels : tuple of int
+        The channel of the source for each of the target.
+    """
+
+    channels: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -218,7 +232,15 @@ class Permute(Step):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Softmax(Step):
-    """Numbers above 0 that sum to 1, over the channels of a vector."""
+    """Numbers above 0 that sum to 1, over the channels of a vector.
+
+    Attributes
+    ----------
+    log : bool
+        Whether their logarithms are wanted.
+    """
+
+    log: bool = False
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

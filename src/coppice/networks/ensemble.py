@@ -191,7 +191,7 @@ class Member(nn.Module):
         if self.bands is not None:
             features = features * self.scale[:, None] + self.shift[:, None]
         logits: Tensor = self.network(features)
-        return logits if self.order is None else logits[:, self.order]
+        return logits if self.order is None else logits.index_select(1, torch.tensor(self.order, device=logits.device))
 
 
 def _weight(member: Mapping[str, Any]) -> float:

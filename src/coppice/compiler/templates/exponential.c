@@ -14,16 +14,3 @@ static float exponential(float x) {
     p *= 0.5f;
   return p;
 }
-
-static void softmax(const struct value *s, const float *in, const struct value *v, float *out) {
-  float most = in[s->first], sum = 0.0f;
-  for (int c = 1; c < s->channels; c++)
-    most = in[c * s->channel + s->first] > most ? in[c * s->channel + s->first] : most;
-  for (int c = 0; c < s->channels; c++) {
-    const float raised = exponential(in[c * s->channel + s->first] - most);
-    out[c * v->channel + v->first] = raised;
-    sum += raised;
-  }
-  for (int c = 0; c < s->channels; c++)
-    out[c * v->channel + v->first] /= sum;
-}
