@@ -5,14 +5,13 @@ validation clips are not looked at. Interrupted, it goes on where it stopped.
 
     python experiments/quantize_esc10.py --data PATH/TO/data --runs runs/esc10-results
 
-takes some minutes on two cores and writes docs/int8.md; times want an idle machine. The data holds esc10/, and the
+takes some minutes on two cores and writes docs/int8.md. The data holds esc10/, and the
 runs are those of recipes/esc10-results.yaml.
 """
 
 import argparse
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,6 @@ PAGE = Path("docs/int8.md")
 SYSTEMS = {"unpruned": "train", "pruned": "systems/cosine/2-finetune"}
 STORED = ("float16", "bfloat16", "dynamic_int8")
 CALIBRATION = 100
-REPEATS = 200
 RUNTIMES = ("onnxruntime", *(["openvino"] if importlib.util.find_spec("openvino") else []))
 INT8 = {"int8": (), "int8-conv1-float": ("conv1",)}
 TITLES = {
@@ -68,8 +66,7 @@ def main() -> None:
         _measure(given, name, fold, seed, system)
         print(f"{number}/{len(work)} {name}", flush=True)
     found = [read_json(given.records / f"fold{fold}-seed{seed}-{system}.json") for fold, seed, system in work]
-    times = _times(given, given.folds[0], given.seeds[0])
-    write_text(given.page, page(found, times))
+    write_text(given.page, page(found))
     print(f"wrote {given.page}")
 
 
@@ -125,25 +122,10 @@ def _scores(posteriors: Tensor, targets: Tensor, expected: Tensor) -> dict[str, 
     }
 
 
-def _times(given: argparse.Namespace, fold: int, seed: int) -> list[dict[str, Any]]:
-    """Time one network of each kind in float32 and int8, all in turn, in a process that does nothing else."""
-    record = given.records / "times.json"
-    if not record.exists():
-        models: dict[str, Any] = {}
-        for system, folder in SYSTEMS.items():
-            models[system] = cp.load(given.runs / f"fold{fold}-seed{seed}" / folder / "checkpoint.safetensors")
-            for form in INT8:
-                file = given.records / f"fold{fold}-seed{seed}-{system}-{form}.onnx"
-                models[f"{system}, {TITLES[f'{form} onnxruntime'].split(',')[0]}"] = cp.read_onnx(file)
-        rows = cp.runtime_latency(models, runtimes=["torch", *RUNTIMES], threads=1, repeats=REPEATS)
-        write_json(record, [asdict(row) for row in rows])
-    return read_json(record)
-
-
 # The page
 
 
-def page(found: Sequence[dict[str, Any]], times: Sequence[dict[str, Any]]) -> str:
+def page(found: Sequence[dict[str, Any]]) -> str:
     """Say in Markdown how int8 is made and what it costs."""
     folds, seeds = (sorted({row[key] for row in found}) for key in ("fold", "seed"))
     lines = [
@@ -161,7 +143,6 @@ def page(found: Sequence[dict[str, Any]], times: Sequence[dict[str, Any]]) -> st
     for system in SYSTEMS:
         lines += _table([row for row in found if row["system"] == system], system)
     lines += _size_lines(found)
-    lines += _time_lines(times)
     lines += [
         f"Coppice {cp.__version__}, PyTorch {torch.__version__}, NNCF {nncf().__version__}, {processor()}.",
         "",
@@ -224,25 +205,6 @@ def _size_lines(found: Sequence[dict[str, Any]]) -> list[str]:
     return [*lines, ""]
 
 
-def _time_lines(times: Sequence[dict[str, Any]]) -> list[str]:
-    ms = {(row["runtime"], row["model"]): row["latency_ms_p50"] for row in times}
-    lines = [
-        "### Time of one clip",
-        "",
-        f"One thread, all in turn in one process, median of {REPEATS}; the ratio is against the unpruned network in "
-        "float32 in PyTorch. What is only stored in fewer bits takes the time of float32.",
-        "",
-        "| runtime | network | ms | ratio | against float32 in the same runtime |",
-        "|---|---|---:|---:|---:|",
-    ]
-    for (runtime, model), value in ms.items():
-        system, _, form = model.partition(", ")
-        gain = f"{ms[runtime, system] / value:.2f}" if form else ""
-        ratio = ms["torch", "unpruned"] / value
-        lines.append(f"| {runtime} | {model} | {value:.2f} | {ratio:.2f} | {gain} |")
-    return [*lines, ""]
-
-
 GUIDE = """# int8 and other number formats
 
 A pruned and fine-tuned network becomes smaller once more when its numbers take fewer bits, and faster when the
@@ -300,6 +262,8 @@ coppice profile model.int8.onnx --before model.onnx --runtime onnxruntime,openvi
 * NNCF would tell its makers about its use; Coppice switches that off.
 * Prune and fine-tune first, quantize last. Members of an ensemble are quantized one by one, and their posteriors
   averaged as before.
+* How fast it is, runtime by runtime: [benchmarks.md](benchmarks.md#runtimes), and as Coppice's own C
+  [there](benchmarks.md#coppices-own-c).
 """
 
 

@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from torch import nn
 from coppice.audio.front_end import front_end
 from coppice.compiler.toolchain import compiler
 from coppice.core.errors import CoppiceError
+from coppice.core.seeds import numpy_stream
 from coppice.networks.classifier import Classifier
 from coppice.networks.dcase2021 import DCASE2021
 
@@ -73,6 +75,13 @@ def classifier(used) -> Classifier:
         band_mean=torch.linspace(-9, -6, 40),
         band_std=torch.linspace(1, 2, 40),
     )
+
+
+@pytest.fixture(scope="session")
+def sounds(classifier) -> torch.Tensor:
+    """Noise that is loud, soft and silent by turns."""
+    noise = numpy_stream(0, "sounds").standard_normal((12, classifier.front_end.samples), dtype=np.float32)
+    return torch.from_numpy(noise) * torch.logspace(-4, -1, 12)[:, None]
 
 
 def make(folder: Path, *arguments: str) -> str:

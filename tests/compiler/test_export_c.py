@@ -23,13 +23,6 @@ CORTEX_M4 = ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d1
 
 
 @pytest.fixture(scope="module")
-def sounds(classifier) -> torch.Tensor:
-    """Noise that is loud, soft and silent by turns."""
-    noise = numpy_stream(0, "sounds").standard_normal((12, classifier.front_end.samples), dtype=np.float32)
-    return torch.from_numpy(noise) * torch.logspace(-4, -1, 12)[:, None]
-
-
-@pytest.fixture(scope="module")
 def quantized(classifier, sounds, tmp_path_factory):
     """The classifier in int8, as ONNX Runtime runs it."""
     path = tmp_path_factory.mktemp("int8") / "model.onnx"
