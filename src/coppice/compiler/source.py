@@ -29,8 +29,9 @@ from coppice.compiler.steps import (
     Widen,
 )
 from coppice.compiler.tiles import Tile
+from coppice.core.progress import progress_bar
 
-_WIDTH = 116
+_PIECE = 96_000  # numbers, a multiple of what stands in a line
 
 
 def rendered(template: str, **context: Any) -> str:
@@ -119,7 +120,16 @@ def weights_source(planned: Planned, *, title: str) -> str:
     >>> "const float weight_conv1[49] = {" in weights_source(plan, title="A network")
     True
     """
-    return rendered("weights.c.j2", title=title, weights=named_constants(planned))
+    named = named_constants(planned)
+    texts = []
+    with progress_bar("weights as text", sum(len(numbers) for _, numbers in named), after_s=2.0) as advance:
+        for _, numbers in named:
+            pieces = []
+            for first in range(0, len(numbers), _PIECE):
+                pieces.append(wrapped(numbers[first : first + _PIECE]))
+                advance(len(numbers[first : first + _PIECE]), "")
+            texts.append(",\n".join(pieces))
+    return rendered("weights.c.j2", title=title, weights=[(*one, text) for one, text in zip(named, texts, strict=True)])
 
 
 def named_constants(planned: Planned) -> list[tuple[str, np.ndarray]]:
@@ -274,15 +284,18 @@ def ctype(dtype: np.dtype) -> str:
 
 
 def wrapped(values: Iterable[float]) -> str:
-    """Return numbers with commas between them, in lines that are not too long."""
-    lines, line = [], ""
-    for value in values.tolist() if isinstance(values, np.ndarray) else values:
-        text = str(value) if isinstance(value, int) else number(value)
-        if line and len(line) + len(text) + 2 > _WIDTH:
-            lines.append(line)
-            line = ""
-        line += f"{text}, "
-    return "\n".join([*lines, line]).rstrip(", ")
+    """Return finite numbers with commas between them, exactly, in lines that are not too long.
+
+    Examples
+    --------
+    >>> wrapped([1, -2]), wrapped(np.array([0.1, -3], np.float32))
+    ('1, -2', '0.100000001f, -3.00000000f')
+    """
+    numbers = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    one, together = ("%d", 16) if all(isinstance(value, int) for value in numbers) else ("%#.9gf", 6)
+    lines = [min(together, len(numbers) - first) for first in range(0, len(numbers), together)]
+    # One call for all: a network may have millions.
+    return ",\n".join(", ".join([one] * count) for count in lines) % tuple(numbers)
 
 
 def _environment() -> jinja2.Environment:
