@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test bench results reproduce lint types floors tests clean
+.PHONY: demo test proofs bench results reproduce lint types floors tests clean
 
 demo: $(VENV)/runtime
 	$(BIN)/coppice demo
@@ -25,6 +25,12 @@ floors: $(VENV)/development
 
 tests: $(VENV)/development
 	$(BIN)/python -m pytest
+
+# Slow tests; docs/proofs.md says which, and when they last ran.
+proofs: $(VENV)/development
+	@mkdir -p runs
+	$(BIN)/python -m pytest -m proof --junitxml=runs/proofs.xml
+	$(BIN)/python experiments/proofs_page.py runs/proofs.xml
 
 bench: $(VENV)/development
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

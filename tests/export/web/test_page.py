@@ -76,7 +76,7 @@ def networks(sounds):
     )
     optimizer = torch.optim.Adam(whole.network.parameters(), 5e-3)
     whole.network.train()
-    for _ in range(60):
+    for _ in range(120):
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(whole.network(whole.normalise(features)), target).backward()
         optimizer.step()
