@@ -96,7 +96,7 @@ def section(rows: Sequence[Row], folds: Sequence[int], seeds: Sequence[int]) -> 
         f"{', '.join(map(str, seeds))}, the test clips of each fold: float32 beside PyTorch, int8 beside the same file "
         f"in ONNX Runtime. Compiled by {compiler().version} for {processor()}.",
         "",
-        "| network | numbers | target | clips | largest difference of a posterior | same class | the other target the same |",
+        "| network | numbers | target | clips | largest difference of a posterior | same class | other target |",
         "|---|---|---|---:|---:|---:|---|",
     ]
     for system in SYSTEMS:
@@ -105,7 +105,7 @@ def section(rows: Sequence[Row], folds: Sequence[int], seeds: Sequence[int]) -> 
                 kind = (system, precision, target)
                 own = [row for row in rows if (row["system"], row["precision"], row["target"]) == kind]
                 clips, agree = (sum(row[key] for row in own) for key in ("clips", "agree"))
-                bits = "to the last bit" if all(row["same"] for row in own) else "no"
+                bits = "the same bits" if all(row["same"] for row in own) else "others"
                 bits = bits if precision == "int8" else "–"
                 lines.append(
                     f"| {system} | {precision} | {target} | {clips:,} | {max(row['delta'] for row in own):.1e} | "

@@ -83,6 +83,7 @@ def test_latency_is_measured_as_c(coppice, trained):
     assert said == "threads is 2, and C runs on one; give 1, or another runtime."
 
 
+@pytest.mark.proof
 def test_a_budget_of_latency_is_planned_by_what_layers_take_as_c(coppice, trained, tmp_path):
     arguments = (
         "plan",

@@ -192,6 +192,7 @@ def spoilt(worn, clips):
     return same
 
 
+@pytest.mark.proof
 def test_the_layer_that_hurts_most_goes_back_into_float(spoilt, clips, tmp_path):
     targets = spoilt.posteriors(clips).argmax(1)
     given = {"clips": clips[:24], "validation": clips, "targets": targets}

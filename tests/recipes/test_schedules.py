@@ -64,6 +64,7 @@ def test_every_cut_and_fit_of_a_progressive_step_is_a_stage_of_the_run(small, re
     assert results(small.folder) == before
 
 
+@pytest.mark.proof
 def test_a_changed_schedule_does_only_what_depends_on_the_change(small):
     one_layer = PROGRESSIVE.replace("0.5", "{conv2: 0.5}")
     assert len(small(one_layer)[1]) == 4
@@ -76,6 +77,7 @@ def test_a_changed_schedule_does_only_what_depends_on_the_change(small):
     assert [place.name for place in (small.folder / "systems/own").iterdir()] == ["1-finetune"]
 
 
+@pytest.mark.proof
 def test_a_progressive_run_that_was_killed_goes_on_where_it_stopped(small, results, whole_run, tmp_path):
     small(PROGRESSIVE)
     whole = results(small.folder)

@@ -20,6 +20,7 @@ from coppice.export.web.folder import export_web
 from coppice.networks.classifier import Classifier
 from coppice.networks.dcase2021 import DCASE2021
 
+pytestmark = pytest.mark.proof
 RATE = 44100
 DONE = "['heard', 'failed'].includes(document.body.dataset.state)"
 ROWS = "[...document.querySelectorAll('#bars tr')]"
