@@ -27,6 +27,7 @@ def test_a_network_is_exported_verified_and_measured(coppice, trained, sounds, t
     assert rows[1]["speed_up"] < 1
 
 
+@pytest.mark.proof
 def test_every_target_is_written_and_timed(coppice, trained, sounds, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "torch.export, float32, waveform clips×22050 at 44100 Hz" in coppice(

@@ -67,11 +67,13 @@ def test_it_compiles_without_a_warning_and_passes_its_own_check(folders, kind, c
     assert "not the same" not in said
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_touches_no_memory_that_is_not_its_own(folders, kind, cc):
     assert make(folders[kind].path, f"CC={cc}", f"CFLAGS={SANITIZED}", "clean", "check").endswith("good\n")
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("flags", ["-O0", "-O2 -mavx2", "-O2 -mavx512f -mavx512bw", "-O2 -mavx2 -mavxvnni", "-O3"])
 def test_int8_is_the_same_bit_for_bit_however_it_is_compiled(folders, flags, cc):
     if "-m" in flags:
@@ -92,6 +94,7 @@ def _needs_processor(flags: str) -> None:
             pytest.skip(f"this processor has no avx{flag}")
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("kind", KINDS)
 def test_64_bit_arm_computes_the_same(folders, kind):
     compiler, emulator = needed("aarch64-linux-gnu-gcc"), needed("qemu-aarch64-static")
@@ -132,6 +135,7 @@ void _start(void) {
 """
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_a_cortex_m4_computes_it_within_16_kb_of_code(folders, precision, tmp_path):
     compiler, size = needed("arm-none-eabi-gcc"), needed("arm-none-eabi-size")

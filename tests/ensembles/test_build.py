@@ -159,6 +159,7 @@ def test_an_ensemble_is_one_onnx_graph_with_its_trunk_once(kin, log_mel, tmp_pat
     torch.testing.assert_close(heard, made.posteriors(log_mel), atol=1e-5, rtol=0)
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("how", ["arithmetic", "geometric"])
 def test_an_ensemble_is_one_file_for_every_target(how, kin, tmp_path):
     made = ensemble(kin, combination=Combination((0.5, 0.2, 0.3), how=how, temperature=1.2))

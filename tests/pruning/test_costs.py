@@ -1,5 +1,6 @@
 """The closed form of costs against what profiling the pruned network counts."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,6 +41,7 @@ def test_counts_equal_those_of_the_pruned_network(any_network):
         check(network, example, plan(network, "l1", ratios=ratio, example=example))
 
 
+@pytest.mark.proof
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(architecture=architectures(), seed=st.integers(0, 9999), ratio=st.floats(0.1, 0.9))
 def test_counts_equal_those_of_random_pruned_networks(architecture, seed, ratio):

@@ -61,6 +61,7 @@ def test_both_runtimes_compute_the_same_file(done, clips):
     assert (found[0] - found[1]).abs().max() < 0.05
 
 
+@pytest.mark.proof
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="kernels of other processors have no limit")
 def test_a_processor_without_vnni_computes_the_same(shared_data, tmp_path):
     pytest.importorskip("openvino")
