@@ -48,6 +48,7 @@ POOLS = st.sampled_from(
 )
 
 
+@pytest.mark.proof
 # GCC 12 with -O3 made wrong code of an earlier loop that spread frames apart, for strides like these.
 @example(
     filters=3,

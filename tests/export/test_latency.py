@@ -26,6 +26,7 @@ def row(realised, runtime="torch", ms=1.0):
     return RuntimeLatency("model", runtime, 1, ms, ms, 10, 2 * realised, 2.0, realised)
 
 
+@pytest.mark.proof
 def test_each_network_is_timed_in_each_runtime(classifier, small):
     rows = runtime_latency(small, before=classifier, runtimes=INSTALLED, repeats=4, warmup=1)
     assert [(one.runtime, one.model) for one in rows] == [(r, m) for r in INSTALLED for m in ("before", "model")]
@@ -82,6 +83,7 @@ def test_models_need_names_of_their_own(classifier, given):
         runtime_latency(dict.fromkeys(given, classifier), before=classifier)
 
 
+@pytest.mark.proof
 def test_several_models_stand_beside_the_one_before(classifier, small, model):
     given = {"pruned": small, "file": model}
     rows = runtime_latency(given, before=classifier, runtimes=["onnxruntime"], repeats=3, warmup=0, memory=True)

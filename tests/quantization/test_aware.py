@@ -17,6 +17,7 @@ from coppice.training.train import finetune
 pytest.importorskip("torchao", reason="torchao is not installed; it comes with coppice[qat]")
 from coppice.quantization.aware import finetune_int8
 
+pytestmark = pytest.mark.proof
 QUICK = TrainingSettings(epochs=2, batch_size=8, learning_rate=1e-3, precision="float32")
 
 
@@ -33,7 +34,6 @@ def tuned(trained, prepared):
     return finetune_int8(trained, prepared, settings=QUICK)
 
 
-@pytest.mark.proof
 def test_the_callers_network_is_left_as_it_is(trained, prepared):
     before = {name: tensor.clone() for name, tensor in trained.network.state_dict().items()}
     finetune_int8(trained, prepared, settings=replace(QUICK, epochs=1))
@@ -71,7 +71,6 @@ def test_the_lineage_says_that_rounding_was_learnt(tuned):
     assert tuned.lineage[-1]["to"] == "int8" and tuned.lineage[-2]["precision"] == "float32"
 
 
-@pytest.mark.proof
 def test_the_same_seed_gives_the_same_int8_network(trained, tuned, prepared):
     again = finetune_int8(trained, prepared, settings=QUICK)
     log_mel = prepared.log_mel("validation")
