@@ -39,7 +39,12 @@ PEOPLE = {
     ],
     "external_datasets": [{"name": "MicIRP", "url": "https://example.org/micirp", "total_audio_length": 2}],
     "source_code": None,
-    "description": {"split_adaptations": None, "system_adaptations": None},
+    "inference_code": "https://example.org/package",
+    "description": {
+        "split_adaptations": None,
+        "system_adaptations": None,
+        "device_information": "per-device end-to-end fine-tuning",
+    },
     "energy_consumption": {"training": 0.21, "inference": 0.068, "baseline_inference": 0.068},
 }
 
@@ -129,9 +134,14 @@ def package(tmp_path_factory, authors, clip_list) -> Callable[[int], Path]:
             place = tmp_path_factory.mktemp(f"dcase{year}")
             sources = make_sources(place, year, rules.splits)
             if year == 2025:
-                devices = {"a": sources[0].model}
+                development_table(7).to_csv(place / "by-device.csv", index=False)
                 write_inference_package(
-                    sources[0], authors=authors, out=place / "package", devices=devices, clips=clip_list
+                    sources[0],
+                    authors=authors,
+                    out=place / "package",
+                    devices={"a": sources[0].model},
+                    device_development=place / "by-device.csv",
+                    clips=clip_list,
                 )
             else:
                 with pytest.MonkeyPatch.context() as patch:

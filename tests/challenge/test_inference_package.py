@@ -1,3 +1,4 @@
+import copy
 import importlib
 import json
 import sys
@@ -8,13 +9,17 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 
 import coppice as cp
 from coppice.audio.decode import decode
+from coppice.challenge.device_models import weight_sharing
 from coppice.challenge.inference_package import write_inference_package
+from coppice.challenge.posteriors import read_posteriors
 from coppice.challenge.rules import DEVICES_2025, SCENES
 from coppice.complexity.torchinfo_count import count_torchinfo
 from coppice.core.errors import CoppiceError
+from coppice.evaluation.metrics import log_loss, macro_accuracy
 from coppice.networks.checkpoint import save
 
 
@@ -68,6 +73,50 @@ def test_what_the_complexity_test_of_the_task_would_count_stands_in_the_package(
     assert list(stated["per_device"]) == list(DEVICES_2025)
     assert stated["per_device"]["b"] == {"MACs": count_torchinfo(net.float(), given).mult_adds, "Params": size}
     assert stated["max_Params"] == size
+
+
+def test_the_meta_file_tells_the_general_model_from_those_of_devices(package):
+    folder = package(2025)
+    meta = yaml.safe_load((folder / "predictions/Muster_UOE_task1_1/Muster_UOE_task1_1.meta.yaml").read_text())
+    assert meta["system"]["inference_code"] == "https://example.org/package"
+    said = meta["system"]["description"]
+    assert said["device_information"] == "per-device end-to-end fine-tuning"
+    assert (said["num_models_at_inference"], said["model_weight_sharing"]) == (2, "fully shared")
+    for name, file in (("general", "run0/predictions.csv"), ("device_specific", "by-device.csv")):
+        found = read_posteriors(folder.parent / file)
+        overall = meta["results"]["development_dataset"][name]["overall"]
+        assert overall["accuracy"] == pytest.approx(100 * macro_accuracy(found.values, found.targets), abs=1e-4)
+        assert overall["logloss"] == pytest.approx(log_loss(found.values, found.targets), abs=1e-4)
+    stated = json.loads((folder / "predictions/Muster_UOE_task1_1/test_accuracy.json").read_text())
+    assert stated["Test Accuracy"] == round(overall["accuracy"], 2)
+
+
+def test_without_models_of_devices_their_results_are_null_and_the_package_valid(sources, authors, clip_list, tmp_path):
+    made = write_inference_package(sources(tmp_path, 2025, ())[0], authors=authors, out=tmp_path / "p", clips=clip_list)
+    assert made.validation.valid
+    (meta,) = made.folder.rglob("*.meta.yaml")
+    found = yaml.safe_load(meta.read_text())
+    assert found["system"]["description"]["num_models_at_inference"] == 1
+    specific = found["results"]["development_dataset"]["device_specific"]
+    assert specific["device_wise"]["s6"] == {"accuracy": None, "logloss": None}
+
+
+def test_how_models_of_devices_came_about_is_asked_for(sources, authors, tmp_path):
+    source = sources(tmp_path, 2025, ())[0]
+    path = tmp_path / "authors.yaml"
+    path.write_text(authors.read_text().replace("device_information: per-device end-to-end fine-tuning", "x: y"))
+    with pytest.raises(CoppiceError, match=r"lacks description\.device_information"):
+        write_inference_package(source, authors=path, out=tmp_path / "p", devices={"a": source.model})
+
+
+@pytest.mark.parametrize("changed, said", [(0, "fully shared"), (1, "partially shared"), (99, "fully device-specific")])
+def test_weights_that_models_share_are_told(classifier, changed, said):
+    base = classifier(2025)
+    other = replace(base, network=copy.deepcopy(base.network))
+    with torch.no_grad():
+        for parameter in list(other.network.parameters())[:changed]:
+            parameter += 1
+    assert weight_sharing({"base": base, "a": other}) == said
 
 
 def test_the_package_is_installable(package):

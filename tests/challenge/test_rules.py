@@ -31,14 +31,16 @@ def test_every_limit_has_a_rule_a_count_and_a_source():
 
 
 def test_the_meta_files_grow_from_year_to_year():
-    keys = {year: set(rules_of(f"dcase{year}").description) for year in (2021, 2022, 2023, 2024)}
+    keys = {year: set(rules_of(f"dcase{year}").description) for year in (2021, 2022, 2023, 2024, 2025)}
     assert keys[2022] - keys[2021] == {"complexity_management", "pipeline", "framework"}
     assert keys[2023] == keys[2022]
     assert keys[2022] - keys[2024] == {"embeddings", "ensemble_method_subsystem_count", "decision_making"}
     assert keys[2024] - keys[2022] == {"split_adaptations", "system_adaptations"}
-    complexity = {year: set(rules_of(f"dcase{year}").complexity) for year in (2022, 2023, 2024)}
+    assert keys[2024] - keys[2025] == {"split_adaptations", "system_adaptations"}
+    assert keys[2025] - keys[2024] == {"device_information", "num_models_at_inference", "model_weight_sharing"}
+    complexity = {year: set(rules_of(f"dcase{year}").complexity) for year in (2022, 2023, 2024, 2025)}
     assert complexity[2023] - complexity[2022] == {"total_model_size"}
-    assert complexity[2024] == {"total_model_size", "total_parameters", "macs"}
+    assert complexity[2024] == complexity[2025] == {"total_model_size", "total_parameters", "macs"}
 
 
 def test_the_scenes_are_those_of_the_baselines_in_alphabetical_order():

@@ -6,8 +6,9 @@ from typing import Any
 
 from coppice.challenge.contents import Contents
 from coppice.challenge.labels import Label
+from coppice.challenge.meta_check import check_meta
 from coppice.challenge.problems import Problems
-from coppice.challenge.rules import DEVICES_2025, MOST_BYTES, MOST_MACS
+from coppice.challenge.rules import DEVICES_2025, MOST_BYTES, MOST_MACS, Rules
 
 # What the test scripts of CPJKU/dcase2025_task1_inference call, and the arguments by name.
 FUNCTIONS = {
@@ -18,7 +19,7 @@ FUNCTIONS = {
 }
 
 
-def check_inference(contents: Contents, label: Label, problems: Problems) -> None:
+def check_inference(contents: Contents, label: Label, rules: Rules, problems: Problems) -> None:
     """Note everything that is wrong with one system of an inference package, whose code is read and never run.
 
     Parameters
@@ -27,6 +28,8 @@ def check_inference(contents: Contents, label: Label, problems: Problems) -> Non
         The package.
     label : Label
         Of the system.
+    rules : Rules
+        Of the year.
     problems : Problems
         Where they are noted.
     """
@@ -50,6 +53,12 @@ def check_inference(contents: Contents, label: Label, problems: Problems) -> Non
         value = found.get("Test Accuracy") if isinstance(found, dict) else None
         if found is not None and not (isinstance(value, int | float) and 0 <= value <= 100):
             problems.add(accuracy, None, f"'Test Accuracy' is {value!r}; give percent from 0 to 100.")
+    # The task does not say where in the package it stands.
+    metas = [name for name in contents.names if name.rpartition("/")[2] == f"{label}.meta.yaml"]
+    if not metas:
+        problems.add(f"predictions/{label}/{label}.meta.yaml", None, "this file is missing.")
+    for name in metas:
+        check_meta(contents.read(name), name, str(label), rules, problems)
 
 
 def _check_module(data: bytes, file: str, problems: Problems) -> None:

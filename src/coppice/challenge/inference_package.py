@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,16 +13,18 @@ import soundfile
 
 from coppice import __version__
 from coppice.challenge.check import check
+from coppice.challenge.device_models import device_description
 from coppice.challenge.heard import hear, scene_order
+from coppice.challenge.meta_file import meta_text
 from coppice.challenge.people import read_people
 from coppice.challenge.posteriors import Posteriors, read_posteriors, write_output
+from coppice.challenge.results import no_results, results_of
 from coppice.challenge.rules import DEVICES_2025, SCENES, rules_of
 from coppice.challenge.submit import Source, Submission, refuse_illegal, write_zip
 from coppice.challenge.validate import validate
 from coppice.core.errors import CoppiceError, did_you_mean
 from coppice.core.files import make_folder, whole_file, write_json, write_text
 from coppice.core.seeds import numpy_stream
-from coppice.evaluation.metrics import macro_accuracy
 from coppice.networks.checkpoint import save
 from coppice.networks.classifier import Classifier
 from coppice.networks.loading import load
@@ -35,6 +38,7 @@ def write_inference_package(
     authors: str | Path,
     out: str | Path,
     devices: Mapping[str, str | Path] | None = None,
+    device_development: str | Path | None = None,
     index: int = 1,
     front_end: str | None = None,
     clips: str | Path | None = None,
@@ -43,8 +47,9 @@ def write_inference_package(
 
     The package has ``<Team>_task1/<Team>_task1_<index>.py`` with ``predict``, ``load_model``, ``load_inputs`` and
     ``get_model_for_device``, the checkpoints, ``resources/dummy.wav`` (noise) and ``test.csv`` (the names of the
-    predicted development clips), and in ``predictions/<label>/`` the files ``complexity.json``, ``test_accuracy.json``
-    and, where there are predictions of the evaluation clips, ``output.csv``. It needs Coppice installed.
+    predicted development clips), and in ``predictions/<label>/`` the files ``<label>.meta.yaml``, ``complexity.json``,
+    ``test_accuracy.json`` and, where there are predictions of the evaluation clips, ``output.csv``. It needs Coppice
+    installed.
 
     Parameters
     ----------
@@ -56,6 +61,9 @@ def write_inference_package(
         The package's folder; the zip file stands beside it.
     devices : mapping, optional
         Recording device -> file of its model.
+    device_development : str or Path, optional
+        Predictions of the development test clips by the models of their devices; those of ``source`` are the base
+        model's.
     index : int
         Which of up to four systems.
     front_end : str, optional
@@ -76,6 +84,8 @@ def write_inference_package(
     for device in devices or {}:
         if device not in DEVICES_2025:
             raise CoppiceError(f"there is no recording device {device!r}. {did_you_mean(device, DEVICES_2025)}")
+    if device_development is not None and not devices:
+        raise CoppiceError(f"{device_development} has predictions of devices' models, and there are no such models.")
     people = read_people(authors, rules)
     label = people.label(index, rules)
     if not (str(label).isidentifier() and str(label).isascii()):
@@ -84,6 +94,8 @@ def write_inference_package(
     refuse_illegal(verdict)
     files = {"base": source.model, **{name: Path(file) for name, file in (devices or {}).items()}}
     models = {name: _listener(load(file, front_end=front_end), file) for name, file in files.items()}
+    described = device_description(models, people)
+    general, specific = _results(source.development), _results(device_development)
 
     folder = Path(out)
     package = folder / f"{label.team}_{label.task}"
@@ -104,21 +116,33 @@ def write_inference_package(
             "MACs": int(counted.limits["macs"].value),
             "Params": int(counted.limits["size_bytes"].value),
         }
-    write_json(
-        place / "complexity.json",
-        {
-            "per_device": per_device,
-            **{f"max_{key}": max(one[key] for one in per_device.values()) for key in ("MACs", "Params")},
-        },
+    most = {f"max_{key}": max(one[key] for one in per_device.values()) for key in ("MACs", "Params")}
+    write_json(place / "complexity.json", {"per_device": per_device, **most})
+    accuracy = (general if device_development is None else specific)["overall"]["accuracy"]
+    if accuracy is not None:
+        write_json(place / "test_accuracy.json", {"Test Accuracy": round(accuracy, 2)})
+    largest = max(verdict.figures, key=lambda name: int(verdict.figures[name].limits["macs"].strict))
+    meta = meta_text(
+        rules,
+        label,
+        people,
+        models["base" if largest == "model" else largest],
+        verdict.figures[largest],
+        {"general": general, "device_specific": specific},
+        described=described,
     )
-    found = read_posteriors(source.development)
-    if found.targets is not None:
-        accuracy = round(100 * macro_accuracy(found.values, found.targets), 2)
-        write_json(place / "test_accuracy.json", {"Test Accuracy": accuracy})
+    write_text(place / f"{label}.meta.yaml", meta)
     if source.evaluation is not None:
         write_output(_heard(source.evaluation, models), place / "output.csv")
     archive = write_zip(folder)
     return Submission(label, folder, archive, validate(archive, rules=rules.name, clips=clips))
+
+
+def _results(development: str | Path | None) -> dict[str, Any]:
+    """Score predictions, if there are any and their clips' scenes are known: in 2025 results may be left out."""
+    if development is None or read_posteriors(development).targets is None:
+        return no_results()
+    return results_of(Path(development))
 
 
 def _heard(evaluation: Path, models: Mapping[str, Classifier]) -> Posteriors:

@@ -34,7 +34,7 @@ def check_meta(data: bytes, file: str, label: str, rules: Rules, problems: Probl
     label : str
         The label that its name and folder give.
     rules : Rules
-        Of the year; years without a meta file have none to check.
+        Of the year.
     problems : Problems
         Where they are noted.
     """
@@ -137,8 +137,12 @@ class _Meta:
     def _system(self) -> None:
         top: Path = ("system",)
         energy = ("energy_consumption",) if self.rules.energy else ()
-        if not self._keys(top, ("description", "complexity", "external_datasets", "source_code", *energy)):
+        if not self._keys(
+            top, (*self.rules.system, "description", "complexity", "external_datasets", "source_code", *energy)
+        ):
             return
+        for name in self.rules.system:
+            self._text(*top, name)
         if self.found.has(*top, "description"):
             self._keys((*top, "description"), self.rules.description)
         if self.found.has(*top, "complexity") and self._keys((*top, "complexity"), self.rules.complexity):
@@ -196,11 +200,10 @@ class _Meta:
         top: Path = ("results", "development_dataset")
         if not self._keys(("results",), ("development_dataset",)) or not self._is_table(*top):
             return []
-        if not self.rules.splits:
+        if not self.rules.results:
             return [top]
-        names = [f"split_{percent}" for percent in self.rules.splits]
-        self._keys(top, names)
-        return [(*top, name) for name in names if self.found.has(*top, name)]
+        self._keys(top, self.rules.results)
+        return [(*top, name) for name in self.rules.results if self.found.has(*top, name)]
 
     def _results(self, path: Path) -> None:
         if not self._keys(path, ("overall", "class_wise", "device_wise")):
@@ -214,6 +217,8 @@ class _Meta:
                 continue
             for name, most in (("accuracy", 100.0), ("logloss", math.inf)):
                 value = self.found.get(*place, name)
+                if value is None and self.rules.partial_results:
+                    continue
                 if self.found.has(*place, name) and not (_is_number(value, least=0) and value <= most):
                     unit = "percent from 0 to 100" if name == "accuracy" else "nats from 0"
                     self._say(f"{_name((*place, name))} is {_short(value)}; give {unit}.", *place, name)

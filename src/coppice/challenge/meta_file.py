@@ -21,6 +21,8 @@ def meta_text(
     classifier: Classifier,
     figures: Figures,
     results: Mapping[str, Any],
+    *,
+    described: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the meta file of a system.
 
@@ -36,18 +38,21 @@ def meta_text(
     figures : Figures
         What was counted of it.
     results : mapping
-        Scores on the development set; in 2024 for each split.
+        Scores on the development set; in 2024 for each split, in 2025 of the general and of the devices' models.
+    described : mapping, optional
+        Further descriptions, which a person's override.
 
     Returns
     -------
     str
         YAML.
     """
-    described = {**description(classifier), **people.description}
+    described = {**description(classifier), **(described or {}), **people.description}
     counted = {**complexity(rules, classifier, figures), **people.complexity}
     if described["external_data_usage"] is None and people.external_datasets:
         described["external_data_usage"] = ", ".join(str(one.get("name")) for one in people.external_datasets)
-    system: dict[str, Any] = {
+    system: dict[str, Any] = {name: getattr(people, name) for name in rules.system}
+    system |= {
         "description": {key: described.get(key) for key in rules.description},
         "complexity": {key: counted[key] for key in rules.complexity},
     }

@@ -18,6 +18,7 @@ _KNOWN = (
     "authors",
     "external_datasets",
     "source_code",
+    "inference_code",
     "description",
     "complexity",
     "energy_consumption",
@@ -37,6 +38,8 @@ class People:
     external_datasets : list of dict
     source_code : str or None
         Address of the code.
+    inference_code : str or None
+        Address of the inference package, in 2025.
     description, complexity : dict
         Entries that override what is read off the runs.
     energy_consumption : dict
@@ -50,6 +53,7 @@ class People:
     authors: list[dict[str, Any]]
     external_datasets: list[dict[str, Any]]
     source_code: str | None
+    inference_code: str | None
     description: dict[str, Any]
     complexity: dict[str, Any]
     energy_consumption: dict[str, Any]
@@ -74,10 +78,10 @@ def read_people(path: str | Path, rules: Rules) -> People:
     path : str or Path
         A YAML file with the keys ``name``, ``abbreviation``, ``authors`` (a list; exactly one with ``corresponding:
         true``; each with ``lastname``, ``firstname``, ``email`` and ``affiliation`` of ``abbreviation``, ``institute``
-        and ``location``), ``external_datasets`` (may be empty) and ``source_code`` (may be null). In 2024 also
-        ``description`` with ``split_adaptations`` and ``system_adaptations``; in 2023 ``energy_consumption`` with
-        ``training``, ``inference`` and ``baseline_inference`` in kWh. Other entries of ``description`` and
-        ``complexity`` override what is read off the runs.
+        and ``location``), ``external_datasets`` (may be empty) and ``source_code`` (may be null). In 2023 also
+        ``energy_consumption`` with ``training``, ``inference`` and ``baseline_inference`` in kWh; in 2024
+        ``description`` with ``split_adaptations`` and ``system_adaptations``; in 2025 ``inference_code``, an address.
+        Other entries of ``description`` and ``complexity`` override what is read off the runs.
     rules : Rules
         Of the year.
 
@@ -114,6 +118,7 @@ def read_people(path: str | Path, rules: Rules) -> People:
         authors=value["authors"],
         external_datasets=value["external_datasets"] or [],
         source_code=value["source_code"],
+        inference_code=value.get("inference_code"),
         description=_table(found, "description", path),
         complexity=_table(found, "complexity", path),
         energy_consumption=_table(found, "energy_consumption", path),
@@ -148,6 +153,7 @@ def _missing(found: LinedYaml, rules: Rules) -> list[str]:
             ]
     asked = [name for name in ("split_adaptations", "system_adaptations") if name in rules.description]
     missing += [f"description.{name}" for name in asked if not found.has("description", name)]
+    missing += [name for name in rules.system if empty(name)]
     missing += [f"energy_consumption.{name} (kWh)" for name in rules.energy if empty("energy_consumption", name)]
     return missing
 

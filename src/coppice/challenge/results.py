@@ -1,11 +1,13 @@
 """Scores on the development set, as the meta file of a submission wants them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from coppice.challenge.posteriors import devices_of, read_posteriors
 from coppice.challenge.rules import DEVICES, SCENES
 from coppice.core.errors import CoppiceError
 from coppice.evaluation.metrics import accuracy, log_loss, macro_accuracy
@@ -69,4 +71,34 @@ def development_results(
     return {
         "overall": overall,
         **{kind: {name: scores(mask) for name, mask in masks.items()} for kind, masks in parts.items()},
+    }
+
+
+def results_of(path: Path) -> dict[str, Any]:
+    """Score a file of predictions of the development test clips.
+
+    Raises
+    ------
+    CoppiceError
+        If it cannot be read, or has no labels or unknown devices.
+    """
+    found = read_posteriors(path)
+    if found.targets is None:
+        raise CoppiceError(f"{path} has no column 'label'; the results on the development set need the right scenes.")
+    return development_results(found.values, found.targets, devices_of(found, path))
+
+
+def no_results() -> dict[str, Any]:
+    """Return results of which none is known, as 2025 takes them.
+
+    Examples
+    --------
+    >>> no_results()["overall"]
+    {'logloss': None, 'accuracy': None}
+    """
+    parts = {"class_wise": SCENES, "device_wise": DEVICES}
+    nothing = {"logloss": None, "accuracy": None}
+    return {
+        "overall": dict(nothing),
+        **{part: {name: dict(nothing) for name in names} for part, names in parts.items()},
     }

@@ -3,7 +3,8 @@
 Quoted in our words. Sources: the challenge's task pages (https://dcase.community), the baselines
 marmoi/dcase2021_task1a_baseline, marmoi/dcase2022_task1_baseline, CPJKU/dcase2024_task1_baseline and
 CPJKU/dcase2025_task1_inference, NeSsi (AlbertoAncilotto/NeSsi), and what the validators
-toni-heittola/dcase20{21..24}_task1_submission_validator ask for.
+toni-heittola/dcase20{21..24}_task1_submission_validator ask for. For 2025, which has no public validator, the keys of
+the meta file are those of the organisers' template as wa976/dcase2025_task1_inference fills it in.
 """
 
 from dataclasses import dataclass
@@ -80,9 +81,15 @@ class Rules:
     splits : tuple of int
         Percentages of the training data for each of which there is a system; empty before and after 2024.
     description, complexity : tuple of str
-        Keys of ``system.description`` and ``system.complexity`` in the meta file; empty where there is none.
+        Keys of ``system.description`` and ``system.complexity`` in the meta file.
     energy : tuple of str
         Keys of ``system.energy_consumption``.
+    system : tuple of str
+        Further keys of ``system``.
+    results : tuple of str
+        Keys of ``results.development_dataset``, each with results of its own; empty where there is one set of results.
+    partial_results : bool
+        Whether single results may be null.
     """
 
     name: str
@@ -95,6 +102,9 @@ class Rules:
     description: tuple[str, ...]
     complexity: tuple[str, ...]
     energy: tuple[str, ...]
+    system: tuple[str, ...] = ()
+    results: tuple[str, ...] = ()
+    partial_results: bool = False
 
 
 _DESCRIPTION_2021 = (
@@ -119,6 +129,12 @@ _DESCRIPTION_2024 = (
     "framework",
     "split_adaptations",
     "system_adaptations",
+)
+_DESCRIPTION_2025 = (
+    *_DESCRIPTION_2024[:8],
+    "device_information",
+    "num_models_at_inference",
+    "model_weight_sharing",
 )
 
 _MACS_NESSI = Limit(
@@ -235,6 +251,7 @@ _ALL = (
         description=_DESCRIPTION_2024,
         complexity=("total_model_size", "total_parameters", "macs"),
         energy=(),
+        results=tuple(f"split_{percent}" for percent in (5, 10, 25, 50, 100)),
     ),
     Rules(
         name="dcase2025",
@@ -254,9 +271,12 @@ _ALL = (
         clip_s=1.0,
         evaluation_clips=None,
         splits=(),
-        description=(),
-        complexity=(),
+        description=_DESCRIPTION_2025,
+        complexity=("total_model_size", "total_parameters", "macs"),
         energy=(),
+        system=("inference_code",),
+        results=("general", "device_specific"),
+        partial_results=True,
     ),
 )
 

@@ -10,8 +10,8 @@ from coppice.challenge.heard import hear
 from coppice.challenge.labels import Label
 from coppice.challenge.meta_file import meta_text
 from coppice.challenge.people import read_people
-from coppice.challenge.posteriors import Posteriors, devices_of, read_posteriors, write_output
-from coppice.challenge.results import development_results
+from coppice.challenge.posteriors import Posteriors, read_posteriors, write_output
+from coppice.challenge.results import results_of
 from coppice.challenge.rules import Rules, rules_of
 from coppice.challenge.validate import Validation, validate
 from coppice.core.errors import CoppiceError
@@ -142,7 +142,7 @@ def submit(
     for verdict in verdicts.values():
         refuse_illegal(verdict)
     models = {split: load(one.model, front_end=front_end) for split, one in sources.items()}
-    results = {split: _results(one.development) for split, one in sources.items()}
+    results = {split: results_of(one.development) for split, one in sources.items()}
     outputs = {split: _evaluation(one, models[split]) for split, one in sources.items()}
     largest = max(models, key=lambda split: _cost(verdicts[split]))
     (figures,) = verdicts[largest].figures.values()
@@ -151,7 +151,7 @@ def submit(
     for split, output in outputs.items():
         name = f"{label}.output.split_{split}.csv" if chosen.splits else f"{label}.output.csv"
         write_output(output, place / name)
-    listed = {f"split_{split}": one for split, one in results.items()} if chosen.splits else results[largest]
+    listed = dict(zip(chosen.results, results.values(), strict=True)) if chosen.results else results[largest]
     write_text(place / f"{label}.meta.yaml", meta_text(chosen, label, people, models[largest], figures, listed))
     archive = write_zip(folder)
     return Submission(label, folder, archive, validate(archive, rules=rules, clips=clips))
@@ -197,13 +197,6 @@ def _by_split(source: Source | Mapping[int, Source], rules: Rules) -> dict[int, 
         wanted, got = ", ".join(map(str, rules.splits)), ", ".join(map(str, sorted(given))) or "one without a split"
         raise CoppiceError(f"in {rules.year} a submission has a system for each of the splits {wanted}; given: {got}.")
     return {split: given[split] for split in rules.splits}
-
-
-def _results(path: Path) -> dict[str, object]:
-    found = read_posteriors(path)
-    if found.targets is None:
-        raise CoppiceError(f"{path} has no column 'label'; the results on the development set need the right scenes.")
-    return development_results(found.values, found.targets, devices_of(found, path))
 
 
 def _evaluation(source: Source, classifier: Classifier) -> Posteriors:

@@ -191,7 +191,7 @@ def _check_inference_package(
     if not labels and not list(problems):
         problems.add("", None, "there is no system: expected <Team>_task1/<Team>_task1_1.py in the package.")
     for label in labels.values():
-        check_inference(contents, label, problems)
+        check_inference(contents, label, rules, problems)
         output = f"predictions/{label}/output.csv"
         if output in contents.names:
             check_output(contents.read(output), output, expected, problems)

@@ -92,6 +92,10 @@ def submit(
     ] = None,
     index: Annotated[int, typer.Option(help="Which of up to four systems.")] = 1,
     device: Devices = None,
+    device_development: Annotated[
+        Path | None,
+        typer.Option(help="With --device: CSV of predictions of the development test clips by their devices' models."),
+    ] = None,
     front_end: FrontEnd = None,
     clips: Clips = None,
     json: JsonFlag = False,
@@ -111,13 +115,19 @@ def submit(
     if chosen.year == 2025:
         devices = pairs(device, "--device", "a=device-a.safetensors")
         made = write_inference_package(
-            sources[0], authors=authors, out=out, devices=devices, index=index, front_end=front_end, clips=clips
+            sources[0],
+            authors=authors,
+            out=out,
+            devices=devices,
+            device_development=device_development,
+            index=index,
+            front_end=front_end,
+            clips=clips,
         )
     else:
-        if device:
-            raise CoppiceError(
-                f"--device {device[0]}: in {chosen.year} the recording device is not known; leave it out."
-            )
+        if device or device_development:
+            given_device = f"--device {device[0]}" if device else f"--device-development {device_development}"
+            raise CoppiceError(f"{given_device}: in {chosen.year} the recording device is not known; leave it out.")
         given = sources if chosen.splits else sources[0]
         made = pack(given, rules=rules, authors=authors, out=out, index=index, front_end=front_end, clips=clips)
     if json:
