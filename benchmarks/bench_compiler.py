@@ -39,7 +39,9 @@ from page import machine, ms, table, write_section
 from peak import peak_gflops
 
 WIDTHS = ((16, 16, 32), (16, 11, 32), (12, 12, 24), (8, 8, 16), (6, 6, 12), (4, 4, 8))
-SURREY = ((16, 16, 32), (12, 12, 22), (8, 8, 16), (4, 4, 8))
+# Of the Surrey 2022 systems: as it is, as published (C1, C2, C3, C12, C23, C123), and with fewer filters still.
+RELEASED = ((12, 16, 32), (16, 12, 32), (16, 16, 22), (12, 12, 32), (16, 12, 22), (12, 12, 22))
+SURREY = ((16, 16, 32), *RELEASED, (8, 8, 16), (4, 4, 8))
 # Of VGGish: as it is, as published when pruned by similarity, half of everything.
 VGGISH = (
     ((64, 128, 256, 256, 512, 512), 4096),
@@ -251,8 +253,12 @@ def goals(
     def p50(times: Times, runtime: str, name: str) -> float:
         return times[runtime, name].latency_ms_p50
 
-    def least(times: Times) -> str:
-        rows = {name: row.realised for (runtime, name), row in times.items() if runtime == "c" and row.realised}
+    def least(times: Times, names: set[str] | None = None) -> str:
+        rows = {
+            name: row.realised
+            for (runtime, name), row in times.items()
+            if runtime == "c" and row.realised and (names is None or name in names)
+        }
         name = min(rows, key=lambda one: rows[one])
         return f"{rows[name]:.2f} ({name})"
 
@@ -264,13 +270,18 @@ def goals(
         ["realised, the network of DCASE 2021, least", "≥ 0.9", least(small)],
         ["a convolution's share of the peak, least, as done", "≥ 80 %", f"{share[-2]} ({share[0]}, {share[1]})"],
         ["as counted", "≥ 80 %", f"{counted[-1]} ({counted[0]}, {counted[1]})"],
+        [
+            "realised, Surrey 2022, the six published networks, least, alone / in turn",
+            "≥ 0.85",
+            " / ".join(least(times, set(map(text_of, RELEASED))) for times in (alone, cold)),
+        ],
         *(
             [
-                f"realised, Surrey 2022, {name}{', published' if name == text_of(SURREY[1]) else ''}, alone / in turn",
+                f"realised, Surrey 2022, {name}, alone / in turn",
                 "≥ 0.85",
                 f"{alone['c', name].realised:.2f} / {cold['c', name].realised:.2f}",
             ]
-            for name in map(text_of, SURREY[1:])
+            for name in map(text_of, SURREY[1 + len(RELEASED) :])
         ),
         ["realised, VGGish, least", "≥ 0.85", least(wide)],
         [
@@ -312,7 +323,8 @@ def section(
         f"unpruned network in the same runtime ÷ the reduction of the MACs.{busy}\n\n"
         "### The network of the DCASE 2021 systems, 40×500\n\n"
         + followed(small)
-        + "### Networks of 3×3 kernels\n\nThat of the Surrey 2022 systems, 40×51. Its curved activations take time "
+        + "### Networks of 3×3 kernels\n\nThat of the Surrey 2022 systems, 40×51: unpruned, the six pruned ones as "
+        "published, and two with fewer filters. Its curved activations and its pools take time "
         "that no MAC count knows, and the fewer filters there are, the larger is their share. It takes so little "
         "time that it matters what the caches hold: *c alone* is without other runtimes in between.\n\n"
         + followed(cold, alone)

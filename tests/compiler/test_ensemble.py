@@ -39,8 +39,17 @@ def stranger(classifier) -> Classifier:
     )
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("how", ["arithmetic", "geometric"])
+# One pair of each in the usual suite; the two others among the proofs.
+@pytest.mark.parametrize(
+    "how, target",
+    [
+        (how, target)
+        if (how == "geometric") == (target == "simd")
+        else pytest.param(how, target, marks=pytest.mark.proof)
+        for how in ("arithmetic", "geometric")
+        for target in TARGETS
+    ],
+)
 def test_members_that_name_the_classes_in_another_order_are_compiled(classifier, stranger, how, target):
     rule = Combination((0.4, 0.6), how=how, temperature=1.3)
     made = ensemble({"one": classifier, "other": stranger}, combination=rule)
@@ -53,7 +62,7 @@ def test_members_that_name_the_classes_in_another_order_are_compiled(classifier,
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("how", ["arithmetic", "geometric"])
+@pytest.mark.parametrize("how", ["arithmetic", pytest.param("geometric", marks=pytest.mark.proof)])
 def test_an_ensemble_is_one_program_that_computes_a_shared_trunk_once(kin, how, tmp_path):
     made = ensemble(kin, combination=Combination((0.3, 0.7), how=how))
     kinds = [type(step).__name__ for step in classifier_program(made).steps]

@@ -11,6 +11,8 @@ from coppice.compiler.tiles import Tile, estimated, tiles_of
 
 _ENOUGH = 512  # positions of a run: of more, the last tile, which is seldom full, is a few hundredths
 
+_STRIP = 100.0  # cycles to begin a strip with a tile: loops of another length are foretold wrongly
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -184,7 +186,8 @@ def geometry(
 
     def time(block: _Block) -> float:
         strips = ((channels * (block.last - block.first) * wide, (block.rows - 1) * row + frames, 1),)
-        return estimated(tiles_of(filters, strips, step=side), strips)
+        tiles = tiles_of(filters, strips, step=side)
+        return _STRIP * len(tiles) + estimated(tiles, strips)
 
     runs = tuple(
         Run(

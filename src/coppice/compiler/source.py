@@ -97,8 +97,8 @@ def model_sources(
         "timed": timed,
         "explanation": explained(planned),
         "parts": _parts(planned),
-        "tiles": _tiles(planned, whole=False),
-        "whole_tiles": _tiles(planned, whole=True),
+        "tiles": _tiles(planned),
+        "whole_tiles": _whole_tiles(planned),
         "small_weights": all(np.abs(numbers.weight.astype(int)).max() <= 64 for numbers in planned.wholes.values()),
         "adds_logs": any(isinstance(step, Combine) and step.kind == "log_add" for step in program.steps),
         "takes_logs": any(isinstance(step, Softmax) and step.log for step in program.steps),
@@ -138,9 +138,24 @@ def named_constants(planned: Planned) -> list[tuple[str, np.ndarray]]:
     return [(f"{kind}_{names[step]}", numbers) for kind, step, numbers in constants(planned)]
 
 
-def _tiles(planned: Planned, *, whole: bool) -> dict[Tile, bool]:
-    """Return the tiles that need code, and whether only for a rest, for which processors of few registers need none."""
-    found = {tile for name, g in planned.geometries.items() if (name in planned.wholes) == whole for tile in g.tiles}
+def _tiles(planned: Planned) -> dict[tuple[Tile, str], bool]:
+    """Return tiles with what is applied to their sums, and whether each is only for a rest.
+
+    Processors of few registers need none of these.
+    """
+    found = {
+        (tile, step.activation.kind)
+        for step in planned.program.steps
+        if isinstance(step, Convolution) and step.name in planned.geometries and step.name not in planned.wholes
+        for tile in planned.geometries[step.name].tiles
+    }
+    first = {(tile.kinds[0], then) for tile, then in found}
+    return {one: one not in first for one in sorted({(kind, then) for tile, then in found for kind in tile.kinds})}
+
+
+def _whole_tiles(planned: Planned) -> dict[Tile, bool]:
+    """Return the tiles of convolutions in whole numbers, and whether each is only for a rest."""
+    found = {tile for name, g in planned.geometries.items() if name in planned.wholes for tile in g.tiles}
     first = {tile.kinds[0] for tile in found}
     return {kind: kind not in first for kind in sorted({kind for tile in found for kind in tile.kinds})}
 
@@ -167,10 +182,12 @@ def _parts(planned: Planned) -> list[str]:
         "activation.c": activates,
         "simd_vector.c": simd,
         "simd_activate.c.j2": simd and activates,
-        "simd_activate_row.c": simd and bool(exact & {Convolution, Dense, Scale, Combine}),
+        "simd_activate_row.c": simd and bool(exact & {Dense, Scale, Combine}),
         "activate.c": not simd and activates,
         "pooling.c": bool(exact & {Convolution, Pool}) or convolves or pools_bytes,
         "border.c": False in borders,
+        "rows.c": not simd and pools_numbers,
+        "simd_rows.c": simd and (pools_numbers or Convolution in exact),
         "pool.c": pools_numbers or (simd and Convolution in exact),
         "pool_value.c": pools_numbers,
         "spread.c": bool(spreads),

@@ -29,7 +29,7 @@ static inline float tanh_of(float given) {
   return x * p * inverse(q);
 }
 
-static inline float gate_of(float x) { return clipped(x * (1.0f / 6.0f) + 0.5f, 0.0f, 1.0f); }
+static inline float hard_sigmoid_of(float x) { return clipped(x * (1.0f / 6.0f) + 0.5f, 0.0f, 1.0f); }
 
 static void activate(float *x, long numbers, const struct activation *to) {
   const float low = to->low, high = to->high;
@@ -44,11 +44,11 @@ static void activate(float *x, long numbers, const struct activation *to) {
     break;
   case HARD_SWISH:
     for (long i = 0; i < numbers; i++)
-      x[i] *= gate_of(x[i]);
+      x[i] *= hard_sigmoid_of(x[i]);
     break;
   case HARD_SIGMOID:
     for (long i = 0; i < numbers; i++)
-      x[i] = gate_of(x[i]);
+      x[i] = hard_sigmoid_of(x[i]);
     break;
   default:
     for (long i = 0; i < numbers; i++)

@@ -33,18 +33,7 @@ static void pool(const struct pooling *p, const float *in, long row, int rows, i
   for (int y = 0; y < rows; y++, out += out_row) {
     const int begin = y * p->down - p->top, end = begin + p->high;
     const int from = begin < 0 ? 0 : begin, to = end > p->rows ? p->rows : end;
-    const float *next = in + from * row;
-    for (int x = 0; x < p->frames; x++)
-      line[x] = next[x];
-    for (int r = from + 1; r < to; r++) {
-      next += row;
-      if (p->largest)
-        for (int x = 0; x < p->frames; x++)
-          line[x] = line[x] < next[x] ? next[x] : line[x];
-      else
-        for (int x = 0; x < p->frames; x++)
-          line[x] += next[x];
-    }
+    together(p, in + from * row, row, to - from, line);
     const int whole = p->left == 0 && (frames - 1) * p->across + p->wide <= p->frames;
     const float share = 1.0f / (float)((p->count_all ? p->high : to - from) * p->wide);
     if (whole)
