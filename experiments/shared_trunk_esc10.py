@@ -140,8 +140,9 @@ def page(found: pd.DataFrame) -> str:
         change = by.loc[kind] - by.loc[KINDS[2]]
         points = 100 * change["accuracy"].groupby("fold").mean().to_numpy()
         folds = ", ".join(f"{point:+.2f}" for point in points)
+        error = float(points.std(ddof=1) / np.sqrt(len(points)))
         changes.append(
-            f"* {kind}: accuracy {np.mean(points):+.2f} points (by fold: {folds}), log-loss "
+            f"* {kind}: accuracy {np.mean(points):+.2f} ± {error:.2f} points (by fold: {folds}), log-loss "
             f"{change['log_loss'].mean():+.4f}"
         )
     seeds = ", ".join(map(str, sorted(found["seed"].unique())))
@@ -151,7 +152,8 @@ def page(found: pd.DataFrame) -> str:
             f"parent in conv3, to half, by {', '.join(CRITERIA)}.",
             "",
             table(["", "accuracy", "log-loss", "MACs", "parameters"], rows),
-            f"With the common trunk the ensemble has {100 * saved:.1f} % fewer MACs. Against the unshared one:",
+            f"With the common trunk the ensemble has {100 * saved:.1f} % fewer MACs. Against the unshared one (± standard "
+            "error over folds):",
             "",
             *changes,
         ]
