@@ -152,8 +152,8 @@ def page(found: pd.DataFrame) -> str:
             f"parent in conv3, to half, by {', '.join(CRITERIA)}.",
             "",
             table(["", "accuracy", "log-loss", "MACs", "parameters"], rows),
-            f"With the common trunk the ensemble has {100 * saved:.1f} % fewer MACs. Against the unshared one (± standard "
-            "error over folds):",
+            f"With the common trunk the ensemble has {100 * saved:.1f} % fewer MACs. Against the unshared one "
+            "(± standard error over folds):",
             "",
             *changes,
         ]
