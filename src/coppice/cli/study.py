@@ -56,15 +56,17 @@ def show(
         return
     rows = [
         [
-            point.name,
+            " · ".join(point.values.values()) or point.name,
             f"{point.done} of {point.runs}",
-            *([percent_text(point.accuracy), f"{point.log_loss:.3f}"] if point.done else ["–", "–"]),
-            *([count_text(point.macs), count_text(point.params_total)] if point.done else ["–", "–"]),
-            bytes_text(point.size_bytes) if point.done else "–",
+            percent_text(point.accuracy) if point.accuracy is not None else "–",
+            f"{point.log_loss:.3f}" if point.log_loss is not None else "–",
+            count_text(point.macs) if point.macs is not None else "–",
+            count_text(point.params_total) if point.params_total is not None else "–",
+            bytes_text(point.size_bytes) if point.size_bytes is not None else "–",
         ]
         for point in found.points
     ]
-    columns = ["point", "runs done", "accuracy", "log-loss", "macs", "params_total", "size_bytes"]
+    columns = [" · ".join(found.axes) or "point", "done", "accuracy", "log-loss", "MACs", "params", "bytes"]
     print_table(f"{found.title}: means over folds and seeds, on test clips", columns, rows)
     for remark in found.remarks:
         print_line(remark)

@@ -172,7 +172,14 @@ def share_stages(source: Path, run: Path) -> None:
         A run folder in which these stages are done.
     run : Path
         The run folder that is to have them.
+
+    Raises
+    ------
+    CoppiceError
+        If the training is not there.
     """
+    if not (source / "train" / _RECORD).exists():
+        raise CoppiceError(f"{source} holds no finished training.")
     for record in [file for pattern in ("data", "train", "unpruned/*") for file in source.glob(f"{pattern}/{_RECORD}")]:
         final = run / record.parent.relative_to(source)
         if _same_record(record, final / _RECORD):

@@ -144,8 +144,8 @@ class Step(Part):
         if isinstance(value, str):
             value = {value: None}
         if isinstance(value, dict):
-            empty = {name: {} for name in ("finetune", "reset") if name in value and value[name] is None}
-            value = {**value, **empty}
+            unset = [name for name in ("finetune", "reset") if name in value and value[name] is None]
+            value = {**value, **{name: {} for name in unset}}
         return value
 
     @model_validator(mode="after")

@@ -16,7 +16,8 @@ _TARGETS = ("keep", "ratios", "budget")  # a step has one of them
 _SCHEDULES = ("one_shot", "iterative", "progressive")
 _FINETUNE = tuple(f"finetune.{name}" for name in Finetune.model_fields if name != "fraction")
 _NAMED = (*_PRUNE, "fraction", *_FINETUNE, "schedule", "precision", "system", "fold", "seed")
-_RECIPE = tuple(name for name in Recipe.model_fields if name not in ("name", "title", "systems", "headline", "folds"))
+_NOT_AXES = ("name", "title", "systems", "headline", "folds", "seeds")
+_RECIPE = tuple(name for name in Recipe.model_fields if name not in _NOT_AXES)
 
 
 def label(value: Any) -> str:
@@ -64,7 +65,7 @@ def check_axis(
         If it is neither a named axis nor a key of the recipe, or the steps have nothing that it could change.
     """
     first = name.split(".")[0]
-    if name not in _NAMED and (first not in _RECIPE or name == "seeds"):
+    if name not in _NAMED and first not in _RECIPE:
         where = f"{what}: there is no axis {name!r}."
         raise CoppiceError(f"{where} {did_you_mean(name, [*_NAMED, *_RECIPE])}")
     if name == "system":

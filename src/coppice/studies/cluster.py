@@ -1,7 +1,8 @@
 """Tasks on a Ray cluster: as many at a time as its processors carry, each again where its worker was lost."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from coppice.core.errors import CoppiceError
@@ -13,74 +14,78 @@ RETRIES = 3  # after a worker or its machine was lost
 _PASSED_ON = ("COPPICE_CACHE",)
 
 
-def on_cluster(tasks: Iterable[Task], address: str, *, each_bytes: int) -> Iterator[tuple[Task, Outcome]]:
-    """Carry out tasks on a Ray cluster; give each with its outcome as it ends.
+class Cluster:
+    """A Ray cluster that carries out tasks; see :func:`connected`.
 
-    Every task takes one processor and ``each_bytes`` of memory. All machines see the study's folder and the recordings
-    under the same paths, and have the same version of Coppice.
-
-    Parameters
+    Attributes
     ----------
-    tasks : iterable of Task
-        Each stands alone.
-    address : str
-        ``"auto"``: the cluster that this machine belongs to (``ray start``), or, where there is none, this machine
-        alone; ``"ray://host:10001"``: from outside; ``"host:6379"``: as a member.
-    each_bytes : int
-        What one run needs; a machine with less free memory is not given one.
-
-    Raises
-    ------
-    CoppiceError
-        If Ray is not installed, no cluster answers, or no machine of it is large enough.
+    where : str
+        What it is made of.
     """
-    ray = _connected(address)
-    try:
-        memory = _checked_bytes(ray, each_bytes)
-        remote = ray.remote(num_cpus=1, memory=memory, max_retries=RETRIES)(_from_elsewhere)
+
+    def __init__(self, ray: Any) -> None:
+        self._ray = ray
+        self.nodes = [node for node in ray.nodes() if node["Alive"]]
+        processors = int(ray.cluster_resources().get("CPU", 0))
+        self.where = f"Ray {ray.__version__}, machines: {len(self.nodes)}, processors: {processors}"
+
+    def do(self, tasks: list[Task], each_bytes: int) -> Iterator[tuple[Task, Outcome]]:
+        """Carry out tasks; give each with its outcome as it ends.
+
+        Every task takes one processor and ``each_bytes`` of memory. When a worker or its machine is lost, Ray does
+        the task again elsewhere, and it goes on where the lost one stopped.
+
+        Parameters
+        ----------
+        tasks : list of Task
+            Each stands alone. All machines see the study's folder and the recordings under the same paths.
+        each_bytes : int
+            What one run needs; a machine with less free memory is not given one.
+        """
+        largest = max((node["Resources"].get("memory", 0) for node in self.nodes), default=0)
+        if each_bytes > largest:
+            say(f"a run takes about {bytes_text(each_bytes)}, and the largest machine has {bytes_text(largest)}")
+        remote = self._ray.remote(num_cpus=1, memory=int(min(each_bytes, largest)), max_retries=RETRIES)(
+            _from_elsewhere
+        )
         here = os.getcwd()  # noqa: PTH109
         waiting = {remote.remote(task, here): task for task in tasks}
         while waiting:
-            (ended,), _ = ray.wait(list(waiting), num_returns=1)
+            (ended,), _ = self._ray.wait(list(waiting), num_returns=1)
             task = waiting.pop(ended)
             try:
-                outcome = ray.get(ended)
-            except ray.exceptions.RayError as error:
-                outcome = failed(task, f"lost {RETRIES + 1} times: {str(error).strip().splitlines()[0][:300]}")
+                outcome = self._ray.get(ended)
+            except self._ray.exceptions.RayError as error:
+                outcome = failed(task, f"lost on the cluster {RETRIES + 1} times: {str(error).splitlines()[0][:300]}")
                 record(task, outcome)
             yield task, outcome
-    finally:
-        ray.shutdown()
 
 
-def cluster_text(address: str) -> str:
-    """Say what a cluster is made of, for the study's record.
+@contextmanager
+def connected(address: str) -> Iterator[Cluster]:
+    """Connect to a Ray cluster while the block runs.
+
+    Parameters
+    ----------
+    address : str
+        ``"auto"``: the cluster that this machine belongs to (``ray start``), or, where there is none, this machine
+        alone; ``"ray://host:10001"``: from outside; ``"host:6379"``: as a member.
 
     Raises
     ------
     CoppiceError
-        As :func:`on_cluster`.
+        If Ray is not installed or no cluster answers.
     """
-    ray = _connected(address)
-    try:
-        nodes = [node for node in ray.nodes() if node["Alive"]]
-        processors = int(ray.cluster_resources().get("CPU", 0))
-        return f"Ray {ray.__version__}, {len(nodes)} machines, {processors} processors"
-    finally:
-        ray.shutdown()
-
-
-def _connected(address: str) -> Any:
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray
     except ImportError as error:
         raise CoppiceError(
             "a cluster needs Ray, which is not installed; pip install 'coppice[cluster]', or leave out --cluster."
         ) from error
-    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    variables = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    variables |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     options: dict[str, Any] = {
-        "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **passed_on}},
+        "runtime_env": {"env_vars": variables},
         "log_to_driver": False,
         "logging_level": "error",
     }
@@ -98,18 +103,10 @@ def _connected(address: str) -> Any:
         raise CoppiceError(
             f"no Ray cluster answers at {address!r} ({reason}); give auto, ray://host:10001 or host:6379."
         ) from error
-    return ray
-
-
-def _checked_bytes(ray: Any, each_bytes: int) -> int:
-    largest = max((node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]), default=0)
-    if largest and each_bytes > largest:
-        say(
-            f"a run takes about {bytes_text(each_bytes)}, more than the {bytes_text(largest)} of the largest machine; "
-            "it may be killed"
-        )
-        return int(largest)
-    return each_bytes
+    try:
+        yield Cluster(ray)
+    finally:
+        ray.shutdown()
 
 
 def _from_elsewhere(task: Task, folder: str) -> Outcome:

@@ -1,7 +1,8 @@
 """The verb ``study``: all runs of a grid, what they share done once, and nothing done twice."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from coppice import __version__
@@ -18,6 +19,8 @@ from coppice.studies.processes import in_processes
 from coppice.studies.results import Row, write_results
 from coppice.studies.study_file import Study, load_study
 from coppice.studies.tasks import Outcome, Task, failed, read_outcome, record
+
+Workers = Callable[[list[Task], int], Iterator[tuple[Task, Outcome]]]  # tasks, and the bytes that each needs
 
 
 def run_study(
@@ -75,7 +78,7 @@ class _Engine:
 
     def __init__(self, planned: PlannedStudy, jobs: int | None, cluster: str | None) -> None:
         self.planned, self.folder, self.jobs, self.cluster = planned, planned.folder, jobs, cluster
-        self.where = "joblib on one machine" if cluster is None else f"Ray at {cluster}"
+        self.where = "this machine"
         tasks = [*(task for _, task, _ in planned.tasks), *planned.bases]
         self.outcomes = {task.key: found for task in tasks if (found := read_outcome(task.folder, task.key))}
 
@@ -92,14 +95,14 @@ class _Engine:
         self._say_what_stands(tasks, waiting, bases)
         self._write()
         if waiting:
-            with progress_bar("study", len(bases) + len(waiting)) as advance:
+            with self._workers() as workers, progress_bar("study", len(bases) + len(waiting)) as advance:
                 clock = _Clock(len(bases) + len(waiting))
-                for task, outcome in self._done(bases):
+                for task, outcome in self._done(bases, workers):
                     advance(1, clock.after(task, outcome))
                 ready = list(self._with_a_base(waiting))
-                advance(len(waiting) - len(ready))
+                advance(len(waiting) - len(ready), "")
                 clock.skip(len(waiting) - len(ready))
-                for task, outcome in self._done(ready):
+                for task, outcome in self._done(ready, workers):
                     advance(1, clock.after(task, outcome))
         self._write()
         self._say_what_failed(tasks)
@@ -120,19 +123,23 @@ class _Engine:
                 self.outcomes[task.key] = failed(task, f"{base_of[task.key].name}: {reason}")
                 record(task, self.outcomes[task.key])
 
-    def _done(self, tasks: list[Task]) -> Iterator[tuple[Task, Outcome]]:
-        if not tasks:
+    @contextmanager
+    def _workers(self) -> Iterator[Workers]:
+        if self.cluster is None:
+            yield lambda tasks, each: in_processes(tasks, min(len(tasks), jobs_that_fit(self.jobs, each)))
             return
-        if self.cluster is not None:
-            from coppice.studies.cluster import on_cluster
+        from coppice.studies.cluster import connected
 
-            ended = on_cluster(tasks, self.cluster, each_bytes=self._each_bytes())
-        else:
-            ended = in_processes(tasks, min(len(tasks), jobs_that_fit(self.jobs, self._each_bytes())))
-        for task, outcome in ended:
-            self.outcomes[task.key] = outcome
-            self._write()
-            yield task, outcome
+        with connected(self.cluster) as cluster:
+            self.where = cluster.where
+            yield cluster.do
+
+    def _done(self, tasks: list[Task], workers: Workers) -> Iterator[tuple[Task, Outcome]]:
+        if tasks:
+            for task, outcome in workers(tasks, self._each_bytes()):
+                self.outcomes[task.key] = outcome
+                self._write()
+                yield task, outcome
 
     def _each_bytes(self) -> int:
         """Return what a run was seen to need; an estimate while none has been seen."""

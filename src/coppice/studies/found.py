@@ -21,11 +21,14 @@ class FoundPoint:
     Attributes
     ----------
     name : str
+    values : dict
+        Axis → short text of its value; empty for the unpruned networks.
     runs, done, failed : int
     accuracy, log_loss, macs, params_total, size_bytes : float or None
     """
 
     name: str
+    values: dict[str, str]
     runs: int
     done: int
     failed: int
@@ -43,6 +46,7 @@ class FoundStudy:
     Attributes
     ----------
     title : str
+    axes : tuple of str
     points : tuple of FoundPoint
         The unpruned networks first.
     remarks : tuple of str
@@ -50,12 +54,18 @@ class FoundStudy:
     """
 
     title: str
+    axes: tuple[str, ...]
     points: tuple[FoundPoint, ...]
     remarks: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able data."""
-        return {"title": self.title, "points": [asdict(point) for point in self.points], "remarks": [*self.remarks]}
+        return {
+            "title": self.title,
+            "axes": [*self.axes],
+            "points": [asdict(point) for point in self.points],
+            "remarks": [*self.remarks],
+        }
 
 
 def read_study(folder: Path) -> FoundStudy:
@@ -77,18 +87,20 @@ def read_study(folder: Path) -> FoundStudy:
     if said["version"] != VERSION:
         raise CoppiceError(f"{folder} has results of format {said['version']}; this Coppice reads {VERSION}.")
     with plain_os_errors("read the results", folder / "results.csv"):
-        table = pd.read_csv(folder / "results.csv", dtype={"reason": str, "coppice_version": str}, keep_default_na=True)
-    points = [_point(str(name), part) for name, part in table.groupby("point", sort=False)]
-    return FoundStudy(said["title"], (_unpruned(table), *points), tuple(_remarks(table)))
+        table = pd.read_csv(folder / "results.csv", converters={f"axis.{name}": str for name in said["axes"]})
+    axes = list(said["axes"])
+    points = [_point(str(name), part, axes) for name, part in table.groupby("point", sort=False)]
+    return FoundStudy(said["title"], tuple(axes), (_unpruned(table), *points), tuple(_remarks(table)))
 
 
-def _point(name: str, part: pd.DataFrame) -> FoundPoint:
+def _point(name: str, part: pd.DataFrame, axes: list[str]) -> FoundPoint:
+    values = {axis: str(part[f"axis.{axis}"].iloc[0]) for axis in axes}
     done = part[part["status"] == "done"]
     failed = int((part["status"] == "failed").sum())
     if done.empty:
-        return FoundPoint(name, len(part), 0, failed)
+        return FoundPoint(name, values, len(part), 0, failed)
     means = {key: float(done[key].mean()) for key in ("accuracy", "log_loss", "macs", "params_total", "size_bytes")}
-    return FoundPoint(name, len(part), len(done), failed, **means)
+    return FoundPoint(name, values, len(part), len(done), failed, **means)
 
 
 def _unpruned(table: pd.DataFrame) -> FoundPoint:
@@ -97,10 +109,9 @@ def _unpruned(table: pd.DataFrame) -> FoundPoint:
     bases = table.drop_duplicates(["fold", "seed", *columns])[columns].dropna(how="all")
     runs = len(table.drop_duplicates(["fold", "seed"]))
     if bases.empty:
-        return FoundPoint(UNPRUNED, runs, 0, 0)
-    return FoundPoint(
-        UNPRUNED, max(runs, len(bases)), len(bases), 0, **{name[5:]: float(bases[name].mean()) for name in columns}
-    )
+        return FoundPoint(UNPRUNED, {}, runs, 0, 0)
+    means = {name.removeprefix("base_"): float(bases[name].mean()) for name in columns}
+    return FoundPoint(UNPRUNED, {}, max(runs, len(bases)), len(bases), 0, **means)
 
 
 def _remarks(table: pd.DataFrame) -> list[str]:

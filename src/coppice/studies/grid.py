@@ -9,7 +9,6 @@ from typing import Any
 
 from coppice.core.errors import CoppiceError
 from coppice.core.files import digest
-from coppice.core.units import count_text
 from coppice.datasets.clips import Dataset
 from coppice.recipes.recipe import Recipe, check_recipe
 from coppice.studies.axes import recipe_at
@@ -114,10 +113,10 @@ def points(study: Study, *, folds: int = 1) -> list[Point]:
         )
     chosen = _combinations(study) if study.file.cap is None else _capped(study, study.file.cap // each)
     if study.file.cap is None and grid_size(study) * each > MOST_RUNS:
-        shape = " × ".join([f"{grid_size(study):,} points", f"{folds} folds", f"{len(study.seeds)} seeds"])
+        shape = f"{grid_size(study):,} points" + (f" by {each} folds and seeds" if each > 1 else "")
         raise CoppiceError(
-            f"{study.what} is a grid of {shape} = {grid_size(study) * each:,} runs, more than "
-            f"{count_text(MOST_RUNS)}; give fewer values, or a cap, such as cap: 1000, which draws so many at random."
+            f"{study.what} is a grid of {shape}: {grid_size(study) * each:,} runs, and more than {MOST_RUNS:,} are "
+            "refused; give fewer values, or a cap, such as cap: 1000, which draws so many at random."
         )
     found = [_point(study, labels) for labels in chosen]
     if not found:
@@ -135,7 +134,7 @@ def runs(study: Study, points: Sequence[Point], folds: Sequence[int | None]) -> 
     points : sequence of Point
         See :func:`points`.
     folds : sequence of int or None
-        See :func:`test_folds`.
+        See :func:`tested_folds`.
     """
     return [
         GridRun(point, fold, seed, single(point.recipe, fold, seed))
@@ -154,7 +153,7 @@ def single(recipe: Recipe, fold: int | None, seed: int) -> Recipe:
     return recipe.model_copy(update=update)
 
 
-def test_folds(study: Study, dataset: Dataset) -> list[int | None]:
+def tested_folds(study: Study, dataset: Dataset) -> list[int | None]:
     """Return the folds that test, each once.
 
     Raises

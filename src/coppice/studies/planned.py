@@ -10,7 +10,7 @@ from coppice.core.progress import progress_bar
 from coppice.datasets.prepare import Prepared
 from coppice.recipes.material import check_systems, open_material
 from coppice.recipes.recipe import Recipe
-from coppice.studies.grid import GridRun, identity, points, runs, test_folds
+from coppice.studies.grid import GridRun, identity, points, runs, tested_folds
 from coppice.studies.study_file import Study
 from coppice.studies.tasks import Task
 
@@ -48,7 +48,7 @@ class PlannedStudy:
         points(study)  # a grid that is too large is refused before any clip is read
         self._materials: dict[str, Prepared] = {}
         self.data = self._material(study.recipe)
-        self.folds = test_folds(study, self.data.dataset)
+        self.folds = tested_folds(study, self.data.dataset)
         self.points = points(study, folds=len(self.folds))
         self.tasks: list[tuple[GridRun, Task, Task]] = []
         planned = runs(study, self.points, self.folds)
@@ -95,7 +95,7 @@ class PlannedStudy:
 
     def _unpruned(self, recipe: Recipe) -> Recipe:
         # Its number format is the study's, not the point's: one training serves all formats.
-        update = {"systems": {}, "headline": None, "quantize": self.study.recipe.quantize}
+        update: dict[str, Any] = {"systems": {}, "headline": None, "quantize": self.study.recipe.quantize}
         return recipe.model_copy(update={**update, "title": f"{self.study.title}: unpruned"})
 
     def _material(self, recipe: Recipe) -> Prepared:
