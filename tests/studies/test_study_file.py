@@ -9,7 +9,7 @@ from coppice.core.errors import CoppiceError
 from coppice.datasets.sources import open_dataset
 from coppice.recipes.recipe import load_recipe
 from coppice.studies.axes import recipe_at
-from coppice.studies.grid import points, runs, tested_folds
+from coppice.studies.grid import folds_to_use, points, runs
 from coppice.studies.study_file import load_study, shipped_studies
 
 BASE = """\
@@ -158,7 +158,7 @@ def test_a_point_leaves_the_base_recipe_as_it_is():
 
 def test_every_point_is_run_with_every_fold_and_seed(loaded):
     study = loaded(BASE + "  fold: all\n  seed: [0, 3]\n")
-    folds = tested_folds(study, open_dataset("synthetic", clips_per_class=5, duration_s=0.5))
+    folds = folds_to_use(study, open_dataset("synthetic", clips_per_class=5, duration_s=0.5))
     found = runs(study, points(study, folds=len(folds)), folds)
     assert folds == [1, 2, 3, 4, 5]
     assert len(found) == 4 * 5 * 2
@@ -166,7 +166,7 @@ def test_every_point_is_run_with_every_fold_and_seed(loaded):
     assert all(run.recipe.is_single for run in found)
 
 
-def tested_folds_and_seeds_come_from_the_recipe_where_the_study_has_no_axis(loaded):
+def folds_to_use_and_seeds_come_from_the_recipe_where_the_study_has_no_axis(loaded):
     study = loaded(BASE, "folds=all", "seeds=[4, 5]")
     assert (study.folds, study.seeds) == ("all", [4, 5])
 
@@ -286,8 +286,8 @@ def test_a_recipe_that_is_not_there_is_one_sentence(loaded):
     assert "there is no recipe 'esc11': no such file. Did you mean 'esc10'?" in found
 
 
-def tested_folds_that_the_clips_do_not_have_are_refused(loaded):
+def folds_to_use_that_the_clips_do_not_have_are_refused(loaded):
     study = loaded(BASE + "  fold: [1, 9]\n")
     dataset = open_dataset("synthetic", clips_per_class=5, duration_s=0.5)
     with pytest.raises(CoppiceError, match="there is no fold 9; 'synthetic' has 1, 2, 3, 4, 5"):
-        tested_folds(study, dataset)
+        folds_to_use(study, dataset)

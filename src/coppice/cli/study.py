@@ -26,7 +26,7 @@ def run(
     """Carry out a study: all points of its grid, with every fold and seed.
 
     What is done is not done again: the same command goes on after a crash, tries what failed once more, and does
-    what the file has gained.
+    what the file has gained. The exit code is 1 where runs failed.
 
     Example: `coppice study run criteria-shootout --set data.root=esc10-folder --jobs 2`
     """
@@ -34,9 +34,12 @@ def run(
 
     chosen = load_study(study, changes=set_ or ())  # a mistake in it shows before torch is imported
     from coppice.studies.engine import run_study
+    from coppice.studies.found import read_study
 
     folder = run_study(chosen, out=out, jobs=jobs, cluster=cluster)
     print_line(f"results: {folder / 'results.csv'}")
+    if read_study(folder).failed:
+        raise typer.Exit(1)
 
 
 @app.command()

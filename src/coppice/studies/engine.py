@@ -66,10 +66,10 @@ def run_study(
     chosen = study if isinstance(study, Study) else load_study(study, changes=changes)
     folder = (Path(out) if out is not None else Path("runs") / chosen.file.name).resolve()
     _refuse_foreign(folder)
-    planned = PlannedStudy(chosen, folder)
-    planned.check()
+    engine = _Engine(PlannedStudy(chosen, folder), jobs, cluster)
+    engine.check()
     with locked_run(folder):
-        _Engine(planned, jobs, cluster).do()
+        engine.do()
     return folder
 
 
@@ -79,11 +79,16 @@ class _Engine:
     def __init__(self, planned: PlannedStudy, jobs: int | None, cluster: str | None) -> None:
         self.planned, self.folder, self.jobs, self.cluster = planned, planned.folder, jobs, cluster
         self.where = "this machine"
-        tasks = [*(task for _, task, _ in planned.tasks), *planned.bases]
-        self.outcomes = {task.key: found for task in tasks if (found := read_outcome(task.folder, task.key))}
+        self.outcomes = self._recorded()
+
+    def check(self) -> None:
+        """Check the points that have a run to be done, before anything is written."""
+        waiting = {run.point.name: run.point for run, task, _ in self.planned.tasks if not self._is_done(task)}
+        self.planned.check(list(waiting.values()))
 
     def do(self) -> None:
         """Do every task that is not done, the unpruned networks first; write the results after each."""
+        self.outcomes = self._recorded()  # another process may have been in the folder until now
         write_text(self.folder / "study.yaml", self.planned.study.to_yaml())
         write_json(self.folder / "environment.json", environment(self.planned.study.recipe.training.precision))
         for leftover in self.folder.glob(".partial-*"):  # half-written when a process was killed
@@ -106,6 +111,10 @@ class _Engine:
                     advance(1, clock.after(task, outcome))
         self._write()
         self._say_what_failed(tasks)
+
+    def _recorded(self) -> dict[str, Outcome]:
+        tasks = [*(task for _, task, _ in self.planned.tasks), *self.planned.bases]
+        return {task.key: found for task in tasks if (found := read_outcome(task.folder, task.key))}
 
     def _is_done(self, task: Task) -> bool:
         found = self.outcomes.get(task.key)

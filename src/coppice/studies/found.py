@@ -58,6 +58,11 @@ class FoundStudy:
     points: tuple[FoundPoint, ...]
     remarks: tuple[str, ...]
 
+    @property
+    def failed(self) -> int:
+        """How many runs failed."""
+        return sum(point.failed for point in self.points)
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able data."""
         return {

@@ -134,7 +134,7 @@ def runs(study: Study, points: Sequence[Point], folds: Sequence[int | None]) -> 
     points : sequence of Point
         See :func:`points`.
     folds : sequence of int or None
-        See :func:`tested_folds`.
+        See :func:`folds_to_use`.
     """
     return [
         GridRun(point, fold, seed, single(point.recipe, fold, seed))
@@ -153,7 +153,7 @@ def single(recipe: Recipe, fold: int | None, seed: int) -> Recipe:
     return recipe.model_copy(update=update)
 
 
-def tested_folds(study: Study, dataset: Dataset) -> list[int | None]:
+def folds_to_use(study: Study, dataset: Dataset) -> list[int | None]:
     """Return the folds that test, each once.
 
     Raises

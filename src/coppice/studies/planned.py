@@ -1,5 +1,6 @@
 """A study as tasks: the unpruned networks that are trained once, and the runs that go on from them."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from coppice.core.progress import progress_bar
 from coppice.datasets.prepare import Prepared
 from coppice.recipes.material import check_systems, open_material
 from coppice.recipes.recipe import Recipe
-from coppice.studies.grid import GridRun, identity, points, runs, tested_folds
+from coppice.studies.grid import GridRun, folds_to_use, identity, points, runs
 from coppice.studies.study_file import Study
 from coppice.studies.tasks import Task
 
@@ -48,7 +49,7 @@ class PlannedStudy:
         points(study)  # a grid that is too large is refused before any clip is read
         self._materials: dict[str, Prepared] = {}
         self.data = self._material(study.recipe)
-        self.folds = tested_folds(study, self.data.dataset)
+        self.folds = folds_to_use(study, self.data.dataset)
         self.points = points(study, folds=len(self.folds))
         self.tasks: list[tuple[GridRun, Task, Task]] = []
         planned = runs(study, self.points, self.folds)
@@ -67,8 +68,8 @@ class PlannedStudy:
         """The tasks of the unpruned networks, each once."""
         return list({base.key: base for _, _, base in self.tasks}.values())
 
-    def check(self) -> None:
-        """Go through every system with an untrained network.
+    def check(self, points: Sequence[Point]) -> None:
+        """Go through the systems of points with an untrained network, once for all that differ only in their fits.
 
         Raises
         ------
@@ -76,8 +77,8 @@ class PlannedStudy:
             Naming the point.
         """
         seen = set()
-        with progress_bar("checking", len(self.points), after_s=2.0) as advance:
-            for point in self.points:
+        with progress_bar("checking", len(points), after_s=2.0) as advance:
+            for point in points:
                 key = digest(_without_fits(point.recipe))
                 if key not in seen:
                     seen.add(key)
@@ -114,9 +115,9 @@ def _clips_digest(data: Prepared) -> str:
 
 
 def _without_fits(recipe: Recipe) -> dict[str, Any]:
-    """Return what a check depends on: points that differ only in how they are fitted need only one."""
+    """Return what the check of a recipe depends on, but for numbers of fits, which are checked when it is read."""
     said: dict[str, Any] = recipe.model_dump(mode="json", include={"systems", "network", "front_end", "data"})
-    for step in [step for steps in said["systems"].values() for step in steps]:
-        for part in (step, step["iterative"] or {}, step["progressive"] or {}):
-            part.pop("finetune", None)
-    return said
+    steps = [step for steps in said["systems"].values() for step in steps if step["finetune"] is None]
+    for part in [part for step in steps for part in (step["iterative"], step["progressive"]) if part is not None]:
+        del part["finetune"]
+    return {**said, "systems": steps}

@@ -23,7 +23,7 @@ from coppice.studies.scores import base_scores, point_scores
 
 OUTCOME = "outcome.json"
 _WAIT_S = 60.0  # for a process that was given the same run, is lost to the study, and has not noticed yet
-_LOOK_S = 1.0
+_WATCH, _LOOK_S = "end with the parent", 1.0
 
 
 @dataclass(frozen=True)
@@ -158,13 +158,13 @@ def _peak_bytes() -> int:
 
 
 def _end_with(parent: int | None) -> None:
-    """End this process when the one that asked is gone: killed, it cannot say so, and the next would wait."""
-    if parent is None or os.getpid() == parent or any(t.name == "end with parent" for t in threading.enumerate()):
+    """End this process when the one that started it is gone: killed, it cannot say so, and the next would wait."""
+    if parent is None or os.getppid() != parent or any(thread.name == _WATCH for thread in threading.enumerate()):
         return
 
     def watch() -> None:
-        while psutil.pid_exists(parent):
+        while os.getppid() == parent and psutil.pid_exists(parent):
             time.sleep(_LOOK_S)
         os._exit(1)
 
-    threading.Thread(target=watch, name="end with parent", daemon=True).start()
+    threading.Thread(target=watch, name=_WATCH, daemon=True).start()
