@@ -11,7 +11,7 @@ from coppice.core.progress import progress_bar
 from coppice.datasets.prepare import Prepared
 from coppice.recipes.material import check_systems, open_material
 from coppice.recipes.recipe import Recipe
-from coppice.studies.grid import GridRun, folds_to_use, identity, points, runs
+from coppice.studies.grid import GridRun, Point, folds_to_use, identity, points, runs
 from coppice.studies.study_file import Study
 from coppice.studies.tasks import Task
 
