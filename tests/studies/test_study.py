@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+import coppice.evaluation.evaluate as evaluate
 import coppice.recipes.run as recipes_run
 import coppice.studies.engine as engine
 import coppice.studies.tasks as tasks
@@ -25,7 +26,7 @@ name: tiny
 data: {source: synthetic, synthetic: {clips_per_class: 5, duration_s: 0.5}}
 front_end: {preset: dcase2021, duration_s: 0.5}
 network: {name: dcase2021, widths: [3, 4, 4], dense: 6}
-training: {epochs: 2, precision: float32}
+training: {epochs: 1, precision: float32}
 quantize: null
 systems:
   thin:
@@ -49,7 +50,9 @@ def own_cache(tmp_path_factory):
         patch.setenv("COPPICE_CACHE", str(tmp_path_factory.mktemp("cache")))
         # In this process: others take seconds to start. tests/studies/test_study_killed.py has them.
         patch.setattr(engine, "in_processes", lambda given, jobs: ((task, tasks.do_task(task)) for task in given))
-        patch.setattr(recipes_run, "write_report", lambda folder: folder / "report.html")  # most of the time
+        # What takes most of the time, and is tested elsewhere.
+        patch.setattr(recipes_run, "write_report", lambda folder: folder / "report.html")
+        patch.setattr(evaluate, "RESAMPLES", 20)
         yield
 
 

@@ -241,6 +241,21 @@ def test_the_shootout_is_as_large_as_it_says():
         ("recipe:\n", "system: [finetune]\nrecipe:\n", "axis 'criterion' is of prune steps, and the system has none."),
         ("recipe:\n", "system: []\nrecipe:\n", "system is []: give at least one."),
         (
+            "recipe:\n",
+            "system: [prune: {criterion: l1}]\nrecipe:\n",
+            None,
+        ),
+        (
+            "criterion: [l1, random]\n  ratios: [0.25, 0.5]",
+            "fraction: [0]\nsystem: [prune: {criterion: l1}]",
+            "axis 'fraction' is of finetune steps, and the system has none.",
+        ),
+        (
+            "criterion: [l1, random]\n  ratios: [0.25, 0.5]",
+            "fraction: [0]\nsystem: [finetune]",
+            "point fraction=0: nothing is left of the system's steps",
+        ),
+        (
             "ratios:",
             "schedule: [iterative]\n  fraction: [0]\n  ratios:",
             "a prune step has no finetune step behind it; add one, or exclude this point.",

@@ -73,6 +73,9 @@ def check_axis(
             _steps(value, base, what)
     if name in _PRUNE and system and not list(_prunes(system)):
         raise CoppiceError(f"{what}: axis {name!r} is of prune steps, and the system has none.")
+    fits = [step for step in system if {"finetune", "iterative", "progressive"} & step.keys()]
+    if (name in _FINETUNE or name == "fraction") and system and not fits:
+        raise CoppiceError(f"{what}: axis {name!r} is of finetune steps, and the system has none.")
     if name == "schedule":
         for value in values.values():
             if _schedule(value)[0] not in _SCHEDULES:
@@ -126,7 +129,9 @@ def recipe_at(
                 raise CoppiceError(f"{what}: axis {name!r}: {blocked!r} holds a value, not keys.")
     if "schedule" in point:
         steps = _scheduled(steps, *_schedule(point["schedule"]), what)
-    return {**recipe, "systems": {SYSTEM: steps} if steps else {}, "headline": SYSTEM if steps else None}
+    if not steps:
+        raise CoppiceError(f"{what}: nothing is left of the system's steps; exclude this point.")
+    return {**recipe, "systems": {SYSTEM: steps}, "headline": SYSTEM}
 
 
 def whole_steps(steps: list[Any], what: str) -> list[dict[str, Any]]:

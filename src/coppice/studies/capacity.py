@@ -14,7 +14,7 @@ from coppice.datasets.prepare import Prepared
 from coppice.recipes.material import untrained
 from coppice.recipes.recipe import Recipe
 
-_PACKAGES = 700_000_000  # resident once torch, Lightning and what reports need are imported
+_PACKAGES = 800_000_000  # resident once torch, Lightning and what reports need are imported
 _COPIES = 3  # of features: as read, normalised, and in batches
 _GRADIENTS = 4  # activations kept for the backward pass, between layers of those with weights, with their gradients
 _STATES = 4  # weights, gradients and Adam's two moments
