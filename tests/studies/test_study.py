@@ -177,7 +177,7 @@ def test_what_is_done_is_not_done_again_and_a_grown_file_adds_to_it(small, monke
     assert [name.split(",")[0] for name in begun] == ["criterion=l2 fraction=0"]
     assert rows(folder)[0] == before[0]
     small("criterion: [l2]")
-    assert "1 runs there are not of this study as it is now" in " ".join(capsys.readouterr().err.split())
+    assert "1 run not of this study as it is now" in " ".join(capsys.readouterr().err.split())
     assert [row["axis.criterion"] for row in rows(folder)] == ["l2"]
 
 
@@ -198,9 +198,9 @@ def test_a_run_that_fails_is_recorded_with_its_reason_and_tried_again(small, mon
     assert bad["base_accuracy"] == good["base_accuracy"]
     assert "failed: criterion=random" in capsys.readouterr().err
     assert json.loads((folder / "study.json").read_text())["counts"] == {"done": 1, "failed": 1, "waiting": 0}
-    assert any("1 of 2 runs failed" in remark for remark in read_study(folder).remarks)
+    assert any("failed: 1 of 2 runs" in remark for remark in read_study(folder).remarks)
     small()
-    assert "1 failed and are tried again" in " ".join(capsys.readouterr().err.split())
+    assert "failed and tried again: 1" in " ".join(capsys.readouterr().err.split())
     assert [row["status"] for row in rows(folder)] == ["done", "done"]
     assert rows(folder)[0] == good
 
@@ -238,9 +238,11 @@ def test_results_of_another_version_are_said_and_done_again(small, capsys):
     capsys.readouterr()
     table = (folder / "results.csv").read_text().replace(f",{__version__},", ",0.0.9,")
     (folder / "results.csv").write_text(table)
-    assert any("1 runs are from Coppice 0.0.9" in remark for remark in read_study(folder).remarks)
+    assert any("from Coppice 0.0.9: 1 of 1 runs" in remark for remark in read_study(folder).remarks)
     small("criterion: [l1]")
-    assert f"1 runs there are from Coppice 0.0.9; this is {__version__}" in " ".join(capsys.readouterr().err.split())
+    assert f"1 run from Coppice 0.0.9: done again, as this is {__version__}" in " ".join(
+        capsys.readouterr().err.split()
+    )
     assert rows(folder)[0]["coppice_version"] == __version__
 
 
@@ -327,7 +329,7 @@ def test_without_ray_a_cluster_is_refused_in_one_sentence(small, monkeypatch):
         (8, 10, 100, 4, 4, "4 of the 8 jobs go on side by side: there are 4 cores"),
         (4, 30, 100, 4, 3, "3 of the 4 jobs go on side by side: one takes about 30 B, 100 B are free"),
         (None, 30, 100, 4, 3, "3 runs go on side by side on 4 cores"),
-        (2, 300, 100, 4, 1, "memory is short for even one run"),
+        (2, 300, 100, 4, 1, "memory is short even for one run"),
     ],
 )
 def test_as_many_runs_go_on_as_cores_and_memory_carry(capsys, wanted, each, free, cores, jobs, said):

@@ -35,7 +35,9 @@ axes:
 DEADLY = """\
 import os, signal
 from coppice.criteria.ranking import Ranking
+from coppice.criteria.registry import criterion
 
+@criterion("deadly")
 def deadly(weight):
     if str(os.getpid()) != os.environ["CHECKING"]:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -137,7 +139,7 @@ def test_the_driver_killed_twice_and_started_again_ends_with_the_same_numbers(st
     kept = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/outcome.json")}
     assert 2 <= len(kept) < 6
     said = ended(started(folder, "--jobs", "2"))
-    assert f"6 runs of 3 points; {len(kept)} stand there already" in said
+    assert f"6 runs of 3 points; done already: {len(kept)}" in said
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert numbers(folder) == undisturbed
 
@@ -158,7 +160,7 @@ def test_a_run_that_always_dies_is_recorded_and_the_others_are_done(started, fil
     (files / "deadly.yaml").write_text(STUDY.replace("l2]", "'killing:deadly']"))
     folder = tmp_path / "study"
     said = ended(started(folder, "--jobs", "2", study="deadly.yaml"), code=1)
-    assert "2 of 6 runs failed; the same command tries them again" in said
+    assert "2 of 6 runs failed; the same command tries again" in said
     assert numbers(folder)[:4] == undisturbed[:4]
     assert [row["status"] for row in rows(folder)] == ["done"] * 4 + ["failed"] * 2
     assert all("its process was killed twice" in row["reason"] for row in rows(folder)[4:])

@@ -7,7 +7,6 @@ import psutil
 from joblib import cpu_count
 
 from coppice.complexity.profile import profile
-from coppice.core.errors import CoppiceError
 from coppice.core.progress import say
 from coppice.core.units import bytes_text
 from coppice.datasets.prepare import Prepared
@@ -56,31 +55,24 @@ def jobs_that_fit(wanted: int | None, each_bytes: int, *, free: int | None = Non
 
     Parameters
     ----------
-    wanted : int or None
+    wanted : int >= 1 or None
         As many as there are cores, if not given.
     each_bytes : int
         What one run needs.
     free, cores : int, optional
         Of this machine, if not given.
 
-    Raises
-    ------
-    CoppiceError
-        If ``wanted`` is not at least 1.
-
     Examples
     --------
     >>> jobs_that_fit(8, 10**9, free=3 * 10**9, cores=8), jobs_that_fit(None, 10**9, free=10**12, cores=2)
     (3, 2)
     """
-    if wanted is not None and wanted < 1:
-        raise CoppiceError(f"jobs is {wanted}; give a whole number from 1 upwards.")
     cores = cpu_count() if cores is None else cores
     free = free_bytes() if free is None else free
     fit = free // each_bytes
     memory = f"one takes about {bytes_text(each_bytes)}, {bytes_text(free)} are free"
     if fit < 1:
-        say(f"memory is short for even one run: {memory}. It is tried alone; a smaller training.batch_size needs less")
+        say(f"memory is short even for one run at a time: {memory}; a smaller training.batch_size needs less")
         return 1
     jobs = min(wanted or cores, cores, fit)
     if wanted is not None and jobs < wanted:

@@ -12,6 +12,7 @@ from coppice.core.progress import progress_bar, say
 from coppice.core.units import percent_text
 from coppice.recipes.environment import environment
 from coppice.recipes.stages import locked_run
+from coppice.reports.wording import plural
 from coppice.studies.capacity import jobs_that_fit, needed_bytes
 from coppice.studies.found import KIND
 from coppice.studies.planned import PlannedStudy
@@ -63,6 +64,8 @@ def run_study(
     """
     if jobs is not None and cluster is not None:
         raise CoppiceError("a cluster does as many runs at a time as it has processors; leave out --jobs.")
+    if jobs is not None and jobs < 1:
+        raise CoppiceError(f"jobs is {jobs}; give a whole number from 1 upwards.")
     chosen = study if isinstance(study, Study) else load_study(study, changes=changes)
     folder = (Path(out) if out is not None else Path("runs") / chosen.file.name).resolve()
     _refuse_foreign(folder)
@@ -167,17 +170,17 @@ class _Engine:
         other = sorted({one.coppice_version for one in found if one.coppice_version != __version__})
         count = sum(one.coppice_version != __version__ for one in found)
         again = sum(one.status == "failed" and one.coppice_version == __version__ for one in found)
-        parts = [f"{len(tasks)} runs of {len(self.planned.points)} points"]
-        parts += [f"{len(tasks) - len(waiting)} stand there already"] if len(waiting) < len(tasks) else []
-        parts += [f"{again} failed and are tried again"] if again else []
-        parts += [f"{len(bases)} unpruned networks are trained first"] if bases else []
+        parts = [f"{plural(len(tasks), 'run')} of {plural(len(self.planned.points), 'point')}"]
+        parts += [f"done already: {len(tasks) - len(waiting)}"] if len(waiting) < len(tasks) else []
+        parts += [f"failed and tried again: {again}"] if again else []
+        parts += [f"unpruned networks to be trained first: {len(bases)}"] if bases else []
         say(f"{self.planned.study.file.name}: {'; '.join(parts)}")
         if count:
-            say(f"{count} runs there are from Coppice {', '.join(other)}; this is {__version__}, and does them again")
+            say(f"{plural(count, 'run')} from Coppice {', '.join(other)}: done again, as this is {__version__}")
         known = {task.folder.name for task in tasks}
         strange = sum(path.name not in known for path in self.folder.glob("runs/*") if not path.name.startswith("."))
         if strange:
-            say(f"{strange} runs there are not of this study as it is now; they are left, and not in the results")
+            say(f"{plural(strange, 'run')} not of this study as it is now: left there, and not in the results")
 
     def _say_what_failed(self, tasks: list[Task]) -> None:
         lost = [(task, self.outcomes[task.key]) for task in tasks if not self._is_done(task)]
@@ -185,7 +188,7 @@ class _Engine:
             say(f"failed: {task.name}: {outcome.reason}")
         if lost:
             more = f" ({len(lost) - 10} more are in results.csv)" if len(lost) > 10 else ""
-            say(f"{len(lost)} of {len(tasks)} runs failed{more}; the same command tries them again")
+            say(f"{len(lost)} of {plural(len(tasks), 'run')} failed{more}; the same command tries again")
 
 
 class _Clock:

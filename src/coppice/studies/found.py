@@ -124,13 +124,14 @@ def _remarks(table: pd.DataFrame) -> list[str]:
     remarks = [f"failed: {row['run']}, {row['point']}: {row['reason']}" for _, row in failed.head(10).iterrows()]
     waiting = int((table["status"] == "waiting").sum())
     if len(failed):
-        remarks.append(f"{len(failed)} of {len(table)} runs failed; coppice study run tries them again.")
+        remarks.append(f"failed: {len(failed)} of {len(table)} runs; coppice study run tries them again.")
     if waiting:
-        remarks.append(f"{waiting} of {len(table)} runs are waiting; coppice study run goes on with them.")
+        remarks.append(f"waiting: {waiting} of {len(table)} runs; coppice study run goes on with them.")
     others = sorted(set(table["coppice_version"].dropna()) - {__version__})
     if others:
         count = int(table["coppice_version"].isin(others).sum())
         remarks.append(
-            f"{count} runs are from Coppice {', '.join(others)}; this is {__version__}, which would do them again."
+            f"from Coppice {', '.join(others)}: {count} of {len(table)} runs; coppice study run does them again, as this "
+            f"is {__version__}."
         )
     return remarks
