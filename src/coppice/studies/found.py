@@ -130,8 +130,8 @@ def _remarks(table: pd.DataFrame) -> list[str]:
     others = sorted(set(table["coppice_version"].dropna()) - {__version__})
     if others:
         count = int(table["coppice_version"].isin(others).sum())
+        which = f"{count} of {len(table)} runs"
         remarks.append(
-            f"from Coppice {', '.join(others)}: {count} of {len(table)} runs; coppice study run does them again, as this "
-            f"is {__version__}."
+            f"from Coppice {', '.join(others)}: {which}; coppice study run does them again, as this is {__version__}."
         )
     return remarks
