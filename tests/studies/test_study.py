@@ -17,6 +17,7 @@ from coppice.core.errors import CoppiceError
 from coppice.recipes.recipe import load_recipe
 from coppice.recipes.run import run_single
 from coppice.studies.capacity import jobs_that_fit
+from coppice.studies.cluster import connected
 from coppice.studies.engine import run_study
 from coppice.studies.found import read_study
 from coppice.studies.results import columns
@@ -319,6 +320,23 @@ def test_without_ray_a_cluster_is_refused_in_one_sentence(small, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(CoppiceError, match="a cluster needs Ray, which is not installed; pip install 'coppice"):
         small("criterion: [l1]", cluster="auto")
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("127.0.0.1:1", "no Ray cluster answers at '127.0.0.1:1' (Connection refused); give auto, ray://host:10001"),
+        ("ray://127.0.0.1:1", "no Ray cluster answers at 'ray://127.0.0.1:1' (Connection refused)"),
+        ("127.0.0.1:999999", "no Ray cluster answers at '127.0.0.1:999999'"),
+        ("here", "no Ray cluster answers at 'here' (it is not an address)"),
+        ("", "no Ray cluster answers at '' (it is not an address)"),
+    ],
+)
+def test_a_cluster_that_does_not_answer_is_one_sentence(monkeypatch, address, sentence):
+    monkeypatch.setitem(sys.modules, "ray", object())  # it is not asked
+    with pytest.raises(CoppiceError) as caught, connected(address):
+        pass
+    assert sentence in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -184,42 +184,37 @@ def test_two_studies_in_one_folder_are_not_possible(started, tmp_path):
     assert ended(first, code=130).endswith("interrupted; the same command goes on where this one stopped.")
 
 
-class TestCluster:
-    @pytest.fixture(scope="class")
-    def machines(self):
-        """Two machines of a Ray cluster, both of them this one."""
-        pytest.importorskip("ray")
-        from ray.cluster_utils import Cluster
+@pytest.fixture(scope="module")
+def machines():
+    """Two machines of a Ray cluster, both of them this one."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
 
-        os.environ["CHECKING"] = "0"
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-        yield cluster
-        cluster.shutdown()
+    os.environ["CHECKING"] = "0"
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    yield cluster
+    cluster.shutdown()
 
-    def test_a_machine_that_is_lost_costs_its_runs_a_second_time_and_nothing_else(
-        self, machines, started, undisturbed, tmp_path
-    ):
-        other = machines.add_node(num_cpus=1)
-        machines.wait_for_nodes()
-        folder = tmp_path / "study"
-        process = started(folder, "--cluster", machines.address)
-        wait_for(lambda: finished(folder) >= 1 and fitting(folder), process)
-        assert "machines: 2, processors: 2" in json.loads((folder / "study.json").read_text())["where"]
-        machines.remove_node(other, allow_graceful=False)
-        ended(process)
-        assert numbers(folder) == undisturbed
 
-    def test_the_driver_of_a_cluster_killed_and_started_again_ends_with_the_same_numbers(
-        self, machines, started, undisturbed, tmp_path
-    ):
-        folder = tmp_path / "study"
-        process = started(folder, "--cluster", machines.address)
-        wait_for(lambda: finished(folder) >= 1 and fitting(folder), process)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        ended(started(folder, "--cluster", machines.address))
-        assert numbers(folder) == undisturbed
+def test_a_machine_that_is_lost_costs_its_runs_a_second_time_and_nothing_else(machines, started, undisturbed, tmp_path):
+    other = machines.add_node(num_cpus=1)
+    machines.wait_for_nodes()
+    folder = tmp_path / "study"
+    process = started(folder, "--cluster", machines.address)
+    wait_for(lambda: finished(folder) >= 1 and fitting(folder), process)
+    assert "machines: 2, processors: 2" in json.loads((folder / "study.json").read_text())["where"]
+    machines.remove_node(other, allow_graceful=False)
+    ended(process)
+    assert numbers(folder) == undisturbed
 
-    def test_a_cluster_that_does_not_answer_is_one_sentence(self, started, tmp_path):
-        said = ended(started(tmp_path / "study", "--cluster", "127.0.0.1:1"), code=2)
-        assert "no Ray cluster answers at '127.0.0.1:1'" in said
+
+def test_the_driver_of_a_cluster_killed_and_started_again_ends_with_the_same_numbers(
+    machines, started, undisturbed, tmp_path
+):
+    folder = tmp_path / "study"
+    process = started(folder, "--cluster", machines.address)
+    wait_for(lambda: finished(folder) >= 1 and fitting(folder), process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    ended(started(folder, "--cluster", machines.address))
+    assert numbers(folder) == undisturbed

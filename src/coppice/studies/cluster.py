@@ -1,6 +1,7 @@
 """Tasks on a Ray cluster: as many at a time as its processors carry, each again where its worker was lost."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from coppice.studies.tasks import Outcome, Task, do_task, failed, record
 
 RETRIES = 3  # after a worker or its machine was lost
 _PASSED_ON = ("COPPICE_CACHE",)
+_CLIENT_PORT, _KNOCK_S = 10001, 10.0
 
 
 class Cluster:
@@ -82,6 +84,7 @@ def connected(address: str) -> Iterator[Cluster]:
         raise CoppiceError(
             "a cluster needs Ray, which is not installed; pip install 'coppice[cluster]', or leave out --cluster."
         ) from error
+    _refuse_silent(address)
     variables = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     variables |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     options: dict[str, Any] = {
@@ -99,14 +102,28 @@ def connected(address: str) -> Iterator[Cluster]:
         else:
             ray.init(address=address, **options)
     except (ConnectionError, ValueError, RuntimeError, ImportError) as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".")
-        raise CoppiceError(
-            f"no Ray cluster answers at {address!r} ({reason}); give auto, ray://host:10001 or host:6379."
-        ) from error
+        raise _no_answer(address, " ".join(str(error).split())[:200].rstrip(".")) from error
     try:
         yield Cluster(ray)
     finally:
         ray.shutdown()
+
+
+def _refuse_silent(address: str) -> None:
+    """Refuse an address at which nobody listens; Ray would knock there for minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").partition(":")
+    if not host or not (port.isdecimal() or (address.startswith("ray://") and not port)):
+        raise _no_answer(address, "it is not an address")
+    try:
+        socket.create_connection((host, int(port or _CLIENT_PORT)), timeout=_KNOCK_S).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise _no_answer(address, getattr(error, "strerror", None) or str(error)) from error
+
+
+def _no_answer(address: str, reason: str) -> CoppiceError:
+    return CoppiceError(f"no Ray cluster answers at {address!r} ({reason}); give auto, ray://host:10001 or host:6379.")
 
 
 def _from_elsewhere(task: Task, folder: str) -> Outcome:
