@@ -74,6 +74,7 @@ _HOMES = {
     "rebind_": "coppice.pruning.surgery.optimizer",
     "reproduce": "coppice.reproduction.reproduce",
     "run": "coppice.studies.run",
+    "run_study": "coppice.studies.engine",
     "runtime_latency": "coppice.export.latency",
     "save": "coppice.networks.checkpoint",
     "sensitivity": "coppice.studies.sensitivity",
@@ -144,6 +145,7 @@ if TYPE_CHECKING:
     from coppice.quantization.rounding import quantize
     from coppice.recipes.recipe import Recipe, load_recipe
     from coppice.reproduction.reproduce import reproduce
+    from coppice.studies.engine import run_study
     from coppice.studies.run import run
     from coppice.studies.sensitivity import sensitivity
     from coppice.training.settings import TrainingSettings

@@ -47,7 +47,7 @@ systems:
         ("systems.train=[finetune]", "a system cannot be called 'train'."),
         ("systems.x=3", "systems.x is 3: give a list."),
         ("systems.x=[]", "system 'x' has no steps"),
-        ("systems.x=[{}]", "a step is exactly one of prune, dense, finetune, iterative and progressive."),
+        ("systems.x=[{}]", "a step is exactly one of prune, dense, finetune, iterative, progressive and reset."),
         ("systems.x=[{prune: {criterion: l1}, finetune: {}}]", "a step is exactly one of prune, dense, finetune"),
         ("systems.x=[{prune: {criterion: l1, ratios: {conv2: half}}}]", "prune.ratios.conv2 is 'half': give a number."),
         ("systems.x=[{prune: {criterion: l1, ratios: half}}]", "prune.ratios is 'half': give a number."),

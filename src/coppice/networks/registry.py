@@ -70,11 +70,28 @@ def build_network(name: str, **config: Any) -> nn.Module:
     if name not in _NETWORKS:
         raise CoppiceError(f"there is no network {name!r}. {did_you_mean(name, sorted(_NETWORKS))}")
     cls = _NETWORKS[name]
-    known = cls.__init__.__annotations__.keys() - {"return"}
+    known = _arguments(cls)
     for key in config:
         if key not in known:
             raise CoppiceError(f"network {name!r} takes no {key!r}. {did_you_mean(key, sorted(known))}")
     return cls(**config)
+
+
+def build_for_clips(name: str, *, classes: int, bands: int, frames: int, **config: Any) -> nn.Module:
+    """Build an architecture by name for clips of one shape; one that takes clips of any length is not told theirs.
+
+    Examples
+    --------
+    >>> build_for_clips("cnn14", classes=3, bands=64, frames=101, widths=[4] * 12, dense=8).config()["classes"]
+    3
+    """
+    measured = {"classes": classes, "bands": bands, "frames": frames}
+    known = _arguments(_NETWORKS[name]) if name in network_names() else set(measured)
+    return build_network(name, **config, **{key: value for key, value in measured.items() if key in known})
+
+
+def _arguments(cls: type[nn.Module]) -> set[str]:
+    return cls.__init__.__annotations__.keys() - {"return"}
 
 
 def network_identity(module: nn.Module) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from coppice.core.errors import CoppiceError
 from coppice.core.progress import say
 from coppice.datasets.prepare import Prepared, prepare
 from coppice.networks.classifier import Classifier
-from coppice.networks.registry import build_network
+from coppice.networks.registry import build_for_clips
 from coppice.recipes.recipe import Recipe
 from coppice.recipes.steps import do_step, plain_steps
 from coppice.training.precision import choose_precision
@@ -46,6 +46,24 @@ def open_material(recipe: Recipe) -> Prepared:
     return data
 
 
+def untrained(recipe: Recipe, data: Prepared) -> Classifier:
+    """Build a recipe's network for its clips, with initial weights and without normalisation.
+
+    Raises
+    ------
+    CoppiceError
+        If the recipe gives the network another number of classes, bands or frames than the clips have.
+    """
+    bands, frames = data.front_end.shape
+    given = recipe.network.model_dump(exclude={"name"})
+    measured = {"classes": len(data.dataset.labels), "bands": bands, "frames": frames}
+    for name, value in measured.items():
+        if given.get(name, value) != value:
+            raise CoppiceError(f"network.{name} is {given[name]!r} but the clips make it {value}; leave it out.")
+    network = build_for_clips(recipe.network.name, **{**given, **measured})
+    return Classifier(network, data.front_end, data.dataset.labels, torch.zeros(bands), torch.ones(bands))
+
+
 def check_systems(recipe: Recipe, data: Prepared) -> None:
     """Go through all systems with an untrained network, so that a wrong name or number shows before training.
 
@@ -55,14 +73,7 @@ def check_systems(recipe: Recipe, data: Prepared) -> None:
         Naming the system and the step.
     """
     choose_precision(recipe.training.precision)
-    bands, frames = data.front_end.shape
-    given = recipe.network.model_dump(exclude={"name"})
-    measured = {"classes": len(data.dataset.labels), "bands": bands, "frames": frames}
-    for name, value in measured.items():
-        if given.get(name, value) != value:
-            raise CoppiceError(f"network.{name} is {given[name]!r} but the clips make it {value}; leave it out.")
-    network = build_network(recipe.network.name, **{**given, **measured})
-    start = Classifier(network, data.front_end, data.dataset.labels, torch.zeros(bands), torch.ones(bands))
+    start = untrained(recipe, data)
     for name, steps in recipe.systems.items():
         classifier = start
         for number, step in enumerate(steps, start=1):

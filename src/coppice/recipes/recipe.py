@@ -1,6 +1,5 @@
 """A recipe: everything a run depends on, as validated plain data."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,43 +8,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from coppice.core.errors import CoppiceError, did_you_mean
-from coppice.core.files import plain_os_errors
-from coppice.core.units import bytes_text
 from coppice.recipes.step import Dense, Finetune, Fit, Iterative, Part, Progressive, Prune, Step
-
-MOST_BYTES, MOST_VALUES, MOST_LEVELS = 1_000_000, 10_000, 20
-
-# What pydantic writes for programmers, said plainly; and what it puts into a place that is no key.
-_PLAIN = {
-    "model_type": "give keys with values below it",
-    "dict_type": "give keys with values below it",
-    "list_type": "give a list",
-    "too_short": "give at least one",
-    "int_type": "give a whole number",
-    "int_parsing": "give a whole number",
-    "int_from_float": "give a whole number",
-    "float_type": "give a number",
-    "float_parsing": "give a number",
-    "string_type": "give text",
-    "string_pattern_mismatch": "use at most 64 letters, digits, '.', '_' and '-', and begin with a letter or digit",
-}
-_NO_PLACES = {"[key]", "dict[str,float]", "float"}
+from coppice.recipes.yaml_file import read_mapping, sentence
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML whose mappings name every key once; otherwise the last one would win in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                twice = f"the key {key.value!r} stands twice"
-                raise yaml.constructor.ConstructorError(None, None, twice, key.start_mark)
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
-        return super().construct_mapping(node, deep)
 
 
 class Synthetic(Part):
@@ -172,25 +139,29 @@ def load_recipe(path: str | Path, *, changes: Sequence[str] = ()) -> Recipe:
     Traceback (most recent call last):
     coppice.core.errors.CoppiceError: recipe demo.yaml has no key 'training.epocs'. Did you mean 'epochs'?
     """
-    path = _find(path)
-    with plain_os_errors("read the recipe", path):
-        if path.stat().st_size > MOST_BYTES:
-            raise CoppiceError(f"{path} is not a recipe: it is larger than {bytes_text(MOST_BYTES)}.")
-        data = path.read_bytes()
+    path = find_recipe(path)
+    return check_recipe(read_mapping(path, "recipe", changes=changes), f"recipe {path.name}")
+
+
+def check_recipe(values: dict[str, Any], what: str) -> Recipe:
+    """Make a recipe of a mapping.
+
+    Parameters
+    ----------
+    values : dict
+        As it stands in a YAML file.
+    what : str
+        What to call it in a message, such as ``"recipe esc10.yaml"``.
+
+    Raises
+    ------
+    CoppiceError
+        If a key or value is not known, with the nearest one that is.
+    """
     try:
-        value = yaml.load(data, _Loader)  # a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        reason = re.sub(r"\s+", " ", str(error).replace(' in "<byte string>"', ""))
-        raise CoppiceError(f"{path} is not a recipe: it is not valid YAML ({reason}).") from error
-    if not isinstance(value, dict):
-        raise CoppiceError(f"{path} is not a recipe: it should be a mapping that begins with 'name:'.")
-    for change in changes:
-        _apply(value, change)
-    _check_size(value, path)
-    try:
-        return Recipe.model_validate(value)
+        return Recipe.model_validate(values)
     except ValidationError as error:
-        raise CoppiceError(_sentence(path, error)) from error
+        raise CoppiceError(sentence(what, error, _siblings)) from error
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -205,7 +176,14 @@ def shipped_recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def _find(path: str | Path) -> Path:
+def find_recipe(path: str | Path) -> Path:
+    """Return the file of a recipe, which may be given by the name of a shipped one.
+
+    Raises
+    ------
+    CoppiceError
+        If there is none, with the nearest name that is.
+    """
     given = Path(path)
     if given.exists():
         return given
@@ -214,84 +192,6 @@ def _find(path: str | Path) -> Path:
     if given.stem in shipped and given.suffix in ("", ".yaml") and given.parent.name in ("", "recipes"):
         return shipped[given.stem]
     raise CoppiceError(f"there is no recipe {str(path)!r}: no such file. {did_you_mean(given.stem, shipped)}")
-
-
-def _apply(recipe: dict[str, Any], change: str) -> None:
-    key, equals, text = change.partition("=")
-    if not equals or not key.strip():
-        raise CoppiceError(f"--set {change!r} is not KEY=VALUE; write for example --set training.epochs=50.")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise CoppiceError(f"--set {change!r}: {text!r} is not a YAML value.") from error
-    if isinstance(value, str):
-        value = _number(value)
-    *parents, last = key.strip().split(".")
-    place: Any = recipe
-    for parent in parents:
-        if place.get(parent) is None:
-            place[parent] = {}
-        place = place[parent]
-        if not isinstance(place, dict):
-            raise CoppiceError(f"--set {change!r}: {parent!r} holds a value, not keys.")
-    place[last] = value
-
-
-def _check_size(recipe: dict[str, Any], path: Path) -> None:
-    # A few lines of YAML aliases can stand for billions of values, or for one that holds itself.
-    waiting: list[tuple[Any, int]] = [(recipe, 0)]
-    for _ in range(MOST_VALUES):
-        value, depth = waiting.pop()
-        if depth > MOST_LEVELS:
-            raise CoppiceError(f"{path} is not a recipe: its values are nested more than {MOST_LEVELS} deep.")
-        if isinstance(value, dict | list):
-            inside = [*value, *value.values()] if isinstance(value, dict) else value
-            waiting += [(part, depth + 1) for part in inside]
-        if not waiting:
-            return
-    raise CoppiceError(f"{path} is not a recipe: it stands for more than {MOST_VALUES} values.")
-
-
-def _number(text: str) -> str | float:
-    # YAML 1.1 reads 1e-3 as text; people who write it mean a number.
-    try:
-        return float(text) if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", text) else text
-    except ValueError:
-        return text
-
-
-def _sentence(path: Path, error: ValidationError) -> str:
-    # Of a value that may be a mapping or a number, pydantic says both; the one that was meant is enough.
-    errors = [
-        one
-        for one in error.errors()
-        if one["loc"][-1:] != ("dict[str,float]",)
-        and not (one["loc"][-1:] == ("float",) and isinstance(one["input"], dict))
-    ]
-    # A misspelt key is unknown, and the right one is missing: the first of the two says what to do.
-    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
-    misspelt = first["type"] == "extra_forbidden"
-    twins = [one for one in errors if misspelt and one["type"] == "missing" and one["loc"][:-1] == first["loc"][:-1]]
-    more = len(errors) - 1 - len(twins)
-    tail = f" ({more} more to correct after this.)" if more else ""
-    place = tuple(part for part in first["loc"] if str(part) not in _NO_PLACES)
-    where = ".".join(str(part) for part in place)
-    if misspelt:
-        hint = did_you_mean(str(place[-1]), _siblings(place))
-        return f"recipe {path.name} has no key {where!r}. {hint}{tail}"
-    if first["type"] == "missing":
-        return f"recipe {path.name} lacks the key {where!r}.{tail}"
-    message = _PLAIN.get(first["type"], first["msg"].removeprefix("Value error, "))
-    message = message[0].lower() + message[1:]
-    valueless = first["type"] == "invalid_key" or isinstance(first["input"], dict | BaseModel)
-    end = "" if message.endswith((".", "?")) else "."
-    shown = f" is {_short(first['input'])}" if where and not valueless else ""
-    return f"recipe {path.name}: {where + shown + ': ' if where else ''}{message}{end}{tail}"
-
-
-def _short(value: Any) -> str:
-    text = "empty" if value is None else repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _siblings(location: tuple[int | str, ...]) -> list[str]:

@@ -30,7 +30,7 @@ from coppice.training.train import finetune, train
 
 _REPEATS = 60
 _CHECKPOINT = "checkpoint.safetensors"
-_TITLES = {"prune": "pruned", "dense": "dense layer shrunk", "finetune": "fine-tuned"}
+_TITLES = {"prune": "pruned", "dense": "dense layer shrunk", "reset": "new weights", "finetune": "fine-tuned"}
 
 
 class SingleRun:
@@ -44,10 +44,12 @@ class SingleRun:
         Its clips.
     folder : Path
         The run folder.
+    timed : bool
+        Whether to measure latency; beside other runs it would say nothing.
     """
 
-    def __init__(self, recipe: Recipe, data: Prepared, folder: Path) -> None:
-        self.recipe, self.data, self.folder = recipe, data, folder
+    def __init__(self, recipe: Recipe, data: Prepared, folder: Path, *, timed: bool = True) -> None:
+        self.recipe, self.data, self.folder, self.timed = recipe, data, folder, timed
         self.seed = recipe.seeds[0]
         self.done: list[tuple[dict[str, Any], Stage]] = []
         self._data_digest = ""
@@ -60,7 +62,8 @@ class SingleRun:
             self._quantize(trained, system=None)
         for system in self.recipe.systems:
             self._system(system, trained)
-        self._latency()
+        if self.timed:
+            self._latency()
         self._summary()
         tidy(self.folder, {"data", *(entry["folder"] for entry, _ in self.done)})
         return write_report(self.folder)

@@ -94,8 +94,15 @@ def do_stage(run: Path, name: str, inputs: dict[str, Any], work: Callable[[Path]
 
 
 @contextmanager
-def locked_run(run: Path) -> Iterator[None]:
+def locked_run(run: Path, *, wait_s: float = 0.0) -> Iterator[None]:
     """Keep a second process out of a run folder while the block runs.
+
+    Parameters
+    ----------
+    run : Path
+        Is created.
+    wait_s : float
+        How long to wait for a process that is in it.
 
     Raises
     ------
@@ -105,16 +112,16 @@ def locked_run(run: Path) -> Iterator[None]:
     make_folder(run)
     if (run / "recipe.yaml").exists() and not (run / "environment.json").exists():
         raise CoppiceError(f"{run} holds a recipe.yaml but no run, which would write over it; choose another --out.")
-    with _locked(run / ".lock", run):
+    with _locked(run / ".lock", run, wait_s):
         yield
 
 
 @contextmanager
-def _locked(file: Path, place: Path) -> Iterator[None]:
+def _locked(file: Path, place: Path, wait_s: float = 0.0) -> Iterator[None]:
     lock = FileLock(file)
     with plain_os_errors("lock", place):
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=wait_s)
         except Timeout as error:
             raise CoppiceError(
                 f"another process is working in {place}; wait for it, or choose another folder with --out."
@@ -151,6 +158,56 @@ def do_single_stage(folder: Path, inputs: dict[str, Any], work: Callable[[Path],
         finally:
             with suppress(OSError):  # others, or this one when it was interrupted, may have work there
                 (place.parent / ".partial").rmdir()
+
+
+def share_stages(source: Path, run: Path) -> None:
+    """Give a run the data, the training and the unpruned stages of another, so that it need not do them.
+
+    Where the file system can, files are linked, not copied; stages are replaced whole and never written into, so
+    neither run can change what the other has. A stage of another digest is done anew by :func:`do_stage`.
+
+    Parameters
+    ----------
+    source : Path
+        A run folder in which these stages are done.
+    run : Path
+        The run folder that is to have them.
+
+    Raises
+    ------
+    CoppiceError
+        If the training is not there.
+    """
+    if not (source / "train" / _RECORD).exists():
+        raise CoppiceError(f"{source} holds no finished training.")
+    for record in [file for pattern in ("data", "train", "unpruned/*") for file in source.glob(f"{pattern}/{_RECORD}")]:
+        final = run / record.parent.relative_to(source)
+        if _same_record(record, final / _RECORD):
+            continue
+        refuse_foreign(final)
+        shared = run / ".partial" / "shared"
+        shutil.rmtree(shared, ignore_errors=True)
+        with plain_os_errors("write the stage", final):
+            make_folder(shared)
+            for file in record.parent.iterdir():
+                _link(file, shared / file.name)
+            shutil.rmtree(final, ignore_errors=True)
+            make_folder(final.parent)
+            shared.replace(final)
+
+
+def _same_record(one: Path, other: Path) -> bool:
+    try:
+        return bool(read_json(one) == read_json(other))
+    except CoppiceError:
+        return False
+
+
+def _link(file: Path, to: Path) -> None:
+    try:
+        to.hardlink_to(file)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(file, to)
 
 
 def tidy(run: Path, keep: set[str]) -> None:

@@ -123,6 +123,10 @@ class Dense(Part):
     units: dict[str, int]
 
 
+class Reset(Part):
+    """New initial weights in the shapes that the network has."""
+
+
 class Step(Part):
     """One step of a system: exactly one verb."""
 
@@ -131,6 +135,7 @@ class Step(Part):
     finetune: Finetune | None = None
     iterative: Iterative | None = None
     progressive: Progressive | None = None
+    reset: Reset | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -138,14 +143,15 @@ class Step(Part):
         # `- finetune:` without anything behind it means all defaults.
         if isinstance(value, str):
             value = {value: None}
-        if isinstance(value, dict) and "finetune" in value and value["finetune"] is None:
-            value = {**value, "finetune": {}}
+        if isinstance(value, dict):
+            unset = [name for name in ("finetune", "reset") if name in value and value[name] is None]
+            value = {**value, **{name: {} for name in unset}}
         return value
 
     @model_validator(mode="after")
     def _one_verb(self) -> "Step":
         if sum(getattr(self, kind) is not None for kind in type(self).model_fields) != 1:
-            raise ValueError("a step is exactly one of prune, dense, finetune, iterative and progressive")
+            raise ValueError("a step is exactly one of prune, dense, finetune, iterative, progressive and reset")
         return self
 
     @property

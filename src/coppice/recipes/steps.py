@@ -7,6 +7,7 @@ from coppice.core.errors import CoppiceError
 from coppice.criteria.registry import needs_clips
 from coppice.datasets.prepare import Prepared
 from coppice.networks.classifier import Classifier
+from coppice.networks.new_weights import new_weights
 from coppice.pruning.compensation.compensate import compensate
 from coppice.pruning.evidence.training_clips import CLIPS, training_clips
 from coppice.pruning.plan import PruningPlan
@@ -20,14 +21,14 @@ from coppice.recipes.step import Finetune, Progressive, Prune, Step, prune_like
 
 @dataclass(frozen=True)
 class PlainStep:
-    """A prune, dense or finetune step, as it stands in a recipe or as a part of a short form.
+    """A prune, dense, reset or finetune step, as it stands in a recipe or as a part of a short form.
 
     Attributes
     ----------
     name : str
         Such as ``2-prune``, or ``2.3-prune`` for the third cut of a short form; the stage's folder.
     step : Step
-        With one of prune, dense and finetune.
+        With one of prune, dense, reset and finetune.
     place : str
         Such as ``", step 3 of 5"``, for titles; empty for what stands in the recipe itself.
     """
@@ -90,7 +91,7 @@ def _in_turn(prunes: list[Prune], finetune: Finetune, number: int) -> Iterator[P
 def do_step(
     classifier: Classifier, step: Step, *, seed: int, data: Prepared, clips: int = CLIPS
 ) -> tuple[Classifier, PruningPlan | None]:
-    """Carry out a prune or dense step; return the smaller classifier, and the plan of a prune step.
+    """Carry out a prune, dense or reset step; return the smaller classifier, and the plan of a prune step.
 
     Parameters
     ----------
@@ -121,6 +122,8 @@ def do_step(
         return _repaired(prune(classifier, decided), classifier, decided, step.prune, data, clips, seed), decided
     if step.dense is not None:
         return shrink_dense(classifier, step.dense.units, seed=seed), None
+    if step.reset is not None:
+        return new_weights(classifier, seed=seed), None
     raise CoppiceError("a finetune step needs clips.")
 
 

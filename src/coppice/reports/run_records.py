@@ -29,6 +29,7 @@ _KIND_TITLES = {
     "train": "trained",
     "prune": "pruned",
     "dense": "dense layer shrunk",
+    "reset": "new weights",
     "finetune": "fine-tuned",
     "float16": "float16",
     "bfloat16": "bfloat16",

@@ -15,7 +15,7 @@ from coppice.core.seeds import seed_global
 from coppice.datasets.prepare import Prepared
 from coppice.datasets.splits import subset
 from coppice.networks.classifier import Classifier
-from coppice.networks.registry import build_network
+from coppice.networks.registry import build_for_clips
 from coppice.training.fit import Fitted, fit
 from coppice.training.settings import TrainingSettings
 from coppice.training.teacher import Teacher
@@ -64,7 +64,7 @@ def train(
     mean, std = _measured_bands(data)
     seed_global(settings.seed, "weights")
     classifier = Classifier(
-        network=build_network(
+        network=build_for_clips(
             network, **{**(config or {}), "classes": len(data.dataset.labels), "bands": bands, "frames": frames}
         ),
         front_end=data.front_end,

@@ -1,0 +1,123 @@
+"""A study as tasks: the unpruned networks that are trained once, and the runs that go on from them."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from coppice.core.errors import CoppiceError
+from coppice.core.files import digest
+from coppice.core.progress import progress_bar
+from coppice.datasets.prepare import Prepared
+from coppice.recipes.material import check_systems, open_material
+from coppice.recipes.recipe import Recipe
+from coppice.studies.grid import GridRun, Point, folds_to_use, identity, points, runs
+from coppice.studies.study_file import Study
+from coppice.studies.tasks import Task
+
+_TABLE = ["clip_id", "file", "label", "fold", "recording", "device"]
+
+
+class PlannedStudy:
+    """All tasks of a study.
+
+    Parameters
+    ----------
+    study : Study
+        Its clips are opened, and their features computed where they are not stored.
+    folder : Path
+        Absolute.
+
+    Attributes
+    ----------
+    data : Prepared
+        Clips of the base recipe.
+    folds : list of int or None
+        All that test.
+    points : list of Point
+    tasks : list of (GridRun, Task, Task)
+        Each run of the grid with its task, and that of the unpruned network that it goes on from.
+
+    Raises
+    ------
+    CoppiceError
+        If the grid is empty, too large or impossible, two points are the same run, or the clips cannot be used.
+    """
+
+    def __init__(self, study: Study, folder: Path) -> None:
+        self.study, self.folder = study, folder
+        points(study)  # a grid that is too large is refused before any clip is read
+        self._materials: dict[str, Prepared] = {}
+        self.data = self._material(study.recipe)
+        self.folds = folds_to_use(study, self.data.dataset)
+        self.points = points(study, folds=len(self.folds))
+        self.tasks: list[tuple[GridRun, Task, Task]] = []
+        planned = runs(study, self.points, self.folds)
+        trainings = {self._identity(self._unpruned(run.recipe)) for run in planned}
+        several = len(trainings) > len(self.folds) * len(study.seeds)
+        named: dict[str, str] = {}
+        for run in planned:
+            base, key = self._base(run, several=several), self._identity(run.recipe)
+            if key in named:
+                raise CoppiceError(f"{study.what}: {run.name} is the same run as {named[key]}; exclude one of them.")
+            named[key] = run.name
+            self.tasks.append((run, Task(run.name, folder / "runs" / key, run.recipe, key, base.folder), base))
+
+    @property
+    def bases(self) -> list[Task]:
+        """The tasks of the unpruned networks, each once."""
+        return list({base.key: base for _, _, base in self.tasks}.values())
+
+    def check(self, points: Sequence[Point]) -> None:
+        """Go through the systems of points with an untrained network, once for all that differ only in their fits.
+
+        Raises
+        ------
+        CoppiceError
+            Naming the point.
+        """
+        seen = set()
+        with progress_bar("checking", len(points), after_s=2.0) as advance:
+            for point in points:
+                key = digest(_without_fits(point.recipe))
+                if key not in seen:
+                    seen.add(key)
+                    try:
+                        check_systems(point.recipe, self._material(point.recipe))
+                    except CoppiceError as error:
+                        raise CoppiceError(f"{self.study.what}, point {point.name}: {error}") from error
+                advance(1, point.name)
+
+    def _base(self, run: GridRun, *, several: bool) -> Task:
+        recipe = self._unpruned(run.recipe)
+        key = self._identity(recipe)
+        place = f"{run.place}-{key[:8]}" if several else run.place
+        return Task(f"unpruned, {place}", self.folder / "base" / place, recipe, key)
+
+    def _unpruned(self, recipe: Recipe) -> Recipe:
+        # Its number format is the study's, not the point's: one training serves all formats.
+        update: dict[str, Any] = {"systems": {}, "headline": None, "quantize": self.study.recipe.quantize}
+        return recipe.model_copy(update={**update, "title": f"{self.study.title}: unpruned"})
+
+    def _material(self, recipe: Recipe) -> Prepared:
+        key = digest(recipe.model_dump(mode="json", include={"data", "front_end"}))
+        if key not in self._materials:
+            self._materials[key] = open_material(recipe)
+        return self._materials[key]
+
+    def _identity(self, recipe: Recipe) -> str:
+        return identity(recipe, _clips_digest(self._material(recipe)))
+
+
+@lru_cache(maxsize=64)
+def _clips_digest(data: Prepared) -> str:
+    return digest(data.dataset.clips[_TABLE].to_csv(index=False))
+
+
+def _without_fits(recipe: Recipe) -> dict[str, Any]:
+    """Return what the check of a recipe depends on, but for numbers of fits, which are checked when it is read."""
+    said: dict[str, Any] = recipe.model_dump(mode="json", include={"systems", "network", "front_end", "data"})
+    steps = [step for steps in said["systems"].values() for step in steps if step["finetune"] is None]
+    for part in [part for step in steps for part in (step["iterative"], step["progressive"]) if part is not None]:
+        del part["finetune"]
+    return {**said, "systems": steps}

@@ -1,0 +1,53 @@
+"""What a run folder says in a row of the results."""
+
+from pathlib import Path
+from typing import Any
+
+from coppice.core.files import read_json
+
+Scores = dict[str, float | int | None]
+
+
+def point_scores(folder: Path) -> Scores:
+    """Return the scores of the last stage of a run's system, and what its fits took.
+
+    Parameters
+    ----------
+    folder : Path
+        A finished run folder. ``seconds`` are those of the system's own stages; data and training are shared.
+    """
+    stages = read_json(folder / "summary.json")["stages"]
+    own = [entry for entry in stages if entry["system"] is not None]
+    fits = [folder / entry["folder"] for entry in own if entry["kind"] == "finetune"]
+    clips = max((read_json(fit / "metrics.json")["training"]["clips"] for fit in fits), default=0)
+    return {
+        **_scores(folder / own[-1]["folder"]),
+        "seconds": _seconds(folder / entry["folder"] for entry in own),
+        "finetune_seconds": _seconds(fits),
+        "finetune_clips": clips,
+    }
+
+
+def base_scores(folder: Path) -> Scores:
+    """Return the scores of the unpruned network in a finished run folder, as trained: in float32."""
+    return {**_scores(folder / "train"), "seconds": _seconds([folder / "train"])}
+
+
+def _scores(stage: Path) -> Scores:
+    metrics = read_json(stage / "metrics.json")
+    test, cost = metrics["evaluation"]["test"], metrics["complexity"]
+    return {
+        **{name: test[name] for name in ("accuracy", "macro_accuracy", "log_loss", "clips")},
+        **{name: cost[name] for name in ("params_total", "params_bn_folded", "macs")},
+        "size_bytes": _size_bytes(cost),
+    }
+
+
+def _size_bytes(cost: dict[str, Any]) -> int:
+    """Return the bytes of all tensors in the format they are stored in; of the file, where formats are mixed."""
+    known = cost.get(f"size_bytes_{cost['stored_as']}")
+    return int(cost["file_bytes"] if known is None else known)
+
+
+def _seconds(stages: Any) -> float:
+    return round(sum(read_json(stage / "stage.json")["seconds"] for stage in stages), 2)
