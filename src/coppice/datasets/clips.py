@@ -118,8 +118,9 @@ def make_dataset(
     clips["fold"] = _folds(given)
     below = [_below(file, root) for file in clips["file"]]
     clips["clip_id"] = given["clip_id"].astype(str) if "clip_id" in given else _clip_ids(below, clips["start_s"])
-    stems = pd.Series([str(Path(path).with_suffix("")) for path in below], index=clips.index)
-    clips["recording"] = _text(given["recording"]).fillna(stems).astype(str) if "recording" in given else stems
+    said = _text(given["recording"]) if "recording" in given else pd.Series(pd.NA, clips.index, dtype="string")
+    stems = [str(Path(below[row]).with_suffix("")) if missing else "" for row, missing in enumerate(said.isna())]
+    clips["recording"] = said.fillna(pd.Series(stems, index=clips.index, dtype="string")).astype(str)
     for column in OPTIONAL_TEXT:
         clips[column] = _text(given[column]) if column in given else pd.Series(pd.NA, clips.index, dtype="string")
     clips = clips[list(COLUMNS)]
@@ -215,6 +216,8 @@ def _folds(given: pd.DataFrame) -> pd.Series:
 
 
 def _below(file: str, root: Path) -> str:
+    if file.startswith(f"{root.as_posix()}/") and "//" not in file and "/." not in file:  # as it mostly is, and quick
+        return file[len(root.as_posix()) + 1 :]
     path = Path(file)
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
