@@ -78,7 +78,9 @@ def test_all_archives_come_into_one_folder_and_nothing_else_is_left(published, t
 def test_what_it_takes_is_said_before_anything_is_fetched(published, server, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10**9, 0, 100_000))
     size = sum(archive.size_bytes for archive in published.archives)
-    with pytest.raises(CoppiceError, match=r"sounds needs 1.10 MB of disk at .* and 100.0 kB are free; free some space"):
+    with pytest.raises(
+        CoppiceError, match=r"sounds needs 1.10 MB of disk at .* and 100.0 kB are free; free some space"
+    ):
         fetch_collection(published, tmp_path)
     said = capsys.readouterr().err
     assert f"3 of 3 archives, {size / 1000:.1f} kB" in said and "unpacked they take about 737.3 kB" in said

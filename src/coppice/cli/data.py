@@ -62,7 +62,9 @@ def get(
         return
     known = ("esc10", "esc50", *NAMES)
     if name == "tau2024-evaluation":
-        raise CoppiceError(f"where {name} is published is not known here; https://dcase.community/challenge2024 says it.")
+        raise CoppiceError(
+            f"where {name} is published is not known here; https://dcase.community/challenge2024 says it."
+        )
     if name not in known:
         raise CoppiceError(f"there is no dataset {name!r} to download. {did_you_mean(name, known)}")
     dataset = open_esc(name, root=root)

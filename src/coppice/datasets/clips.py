@@ -116,7 +116,13 @@ def make_dataset(
     clips["duration_s"] = _times(given, "duration_s", math.nan)
     clips["label"] = _labels(given["label"], name, labels)
     clips["fold"] = _folds(given)
-    below = [_below(file, root) for file in clips["file"]]
+    start = f"{root.as_posix()}/"
+    # As it mostly is, and quick; anything else is taken apart.
+    plain = [file.startswith(start) and "//" not in file and "/." not in file for file in clips["file"]]
+    below = [
+        file[len(start) :] if is_plain else _below(file, root)
+        for file, is_plain in zip(clips["file"], plain, strict=True)
+    ]
     clips["clip_id"] = given["clip_id"].astype(str) if "clip_id" in given else _clip_ids(below, clips["start_s"])
     said = _text(given["recording"]) if "recording" in given else pd.Series(pd.NA, clips.index, dtype="string")
     stems = [str(Path(below[row]).with_suffix("")) if missing else "" for row, missing in enumerate(said.isna())]
@@ -216,8 +222,6 @@ def _folds(given: pd.DataFrame) -> pd.Series:
 
 
 def _below(file: str, root: Path) -> str:
-    if file.startswith(f"{root.as_posix()}/") and "//" not in file and "/." not in file:  # as it mostly is, and quick
-        return file[len(root.as_posix()) + 1 :]
     path = Path(file)
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 

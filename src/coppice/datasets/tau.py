@@ -5,6 +5,7 @@ identifier, source_label) and ``evaluation_setup/`` (``fold1_train.csv``, ``fold
 all tables are separated by tabs. The identifier is the city and the number of a location.
 """
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -71,7 +72,7 @@ def open_tau(name: str, *, root: str | Path | None = None, subset: int | None = 
     clips = pd.DataFrame(
         {
             "clip_id": files,
-            "file": [str(place / file) for file in files],
+            "file": [f"{place}/{file}" for file in files],
             "label": meta["scene_label"],
             "recording": meta["identifier"],
             "location": meta["identifier"],
@@ -194,7 +195,10 @@ def _missing(place: Path, files: pd.Series) -> list[str]:
     """Return the files that are not there, in the order of the table; one listing instead of a look at each."""
     with plain_os_errors("read the folder", place):
         audio = place / "audio"
-        there = {f"audio/{file.name}" for file in audio.iterdir()} if audio.is_dir() else set()
+        there: set[str] = set()
+        if audio.is_dir():
+            with os.scandir(audio) as entries:
+                there = {f"audio/{entry.name}" for entry in entries}
     return [file for file in files if file not in there and not (place / file).is_file()]
 
 
