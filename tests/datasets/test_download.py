@@ -1,66 +1,13 @@
 import hashlib
-import http.server
-import re
-import threading
+import time
 
 import pytest
 
 from coppice.core.errors import CoppiceError
-from coppice.datasets.download import download
+from coppice.datasets.download import download, remote_size
 
-CONTENT = bytes(range(256)) * 4000
+CONTENT = bytes(range(256)) * 4000  # as the server's
 MD5 = hashlib.md5(CONTENT).hexdigest()
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Serves one file; hangs up after ``dies_after`` bytes as often as told."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.content, self.etag, self.deaths, self.dies_after = CONTENT, '"one"', 0, 300_000
-        self.ranges, self.sent, self.knows_ranges = [], 0, True
-        self.url = f"http://127.0.0.1:{self.server_port}/file.zip"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
-        server = self.server
-        if self.path == "/gone":
-            return self.send_error(404)
-        wanted = self.headers.get("Range")
-        server.ranges.append(wanted)
-        start = 0
-        if wanted and server.knows_ranges and self.headers.get("If-Range") in (None, server.etag):
-            start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
-            if start >= len(server.content):
-                return self.send_error(416)
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
-        else:
-            self.send_response(200)
-        body = server.content[start:]
-        self.send_header("Content-Length", str(len(body)))
-        if server.etag:
-            self.send_header("ETag", server.etag)
-        self.end_headers()
-        if server.deaths > 0:
-            server.deaths -= 1
-            body = body[: server.dies_after]
-        server.sent += len(body)
-        self.wfile.write(body)
-
-
-@pytest.fixture
-def server():
-    serving = Server()
-    thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield serving
-    serving.shutdown()
-    serving.server_close()
 
 
 def test_a_file_arrives_whole(server, tmp_path):
@@ -105,6 +52,73 @@ def test_a_server_that_names_no_version_is_never_continued(server, tmp_path, eta
     server.etag, server.deaths = etag, 1
     assert download(server.url, tmp_path / "file.zip").read_bytes() == CONTENT
     assert server.ranges == [None, None]
+
+
+@pytest.mark.parametrize("etag", ["", 'W/"weak"'])
+def test_with_a_checksum_a_server_that_names_no_version_is_continued(server, tmp_path, etag):
+    server.etag, server.deaths = etag, 1
+    assert download(server.url, tmp_path / "file.zip", md5=MD5).read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=300000-"]
+
+
+def test_a_part_of_another_file_under_the_same_name_is_told_by_the_checksum(server, tmp_path):
+    server.etag, server.deaths = "", 1
+    with pytest.raises(CoppiceError):
+        download(server.url, tmp_path / "file.zip", md5=MD5, attempts=1)
+    part = tmp_path / "file.zip.part"
+    part.write_bytes(bytes(part.stat().st_size))
+    with pytest.raises(CoppiceError, match="it was removed, so try again"):
+        download(server.url, tmp_path / "file.zip", md5=MD5)
+    assert download(server.url, tmp_path / "file.zip", md5=MD5).read_bytes() == CONTENT
+
+
+def test_a_server_that_falls_silent_is_left_after_the_timeout_and_asked_again(server, tmp_path):
+    server.stalls = 1
+    begun = time.monotonic()
+    assert download(server.url, tmp_path / "file.zip", md5=MD5, timeout_s=0.3).read_bytes() == CONTENT
+    # What it sent before is kept, as far as it came in whole blocks.
+    assert server.ranges[0] is None and int(server.ranges[1].removeprefix("bytes=").rstrip("-")) >= 262_144
+    assert 0.3 <= time.monotonic() - begun < 5
+
+
+def test_a_server_that_stays_silent_is_one_sentence(server, tmp_path):
+    server.stalls = 9
+    with pytest.raises(CoppiceError, match=r"cannot be downloaded \(.*timed out\)"):
+        download(server.url, tmp_path / "file.zip", md5=MD5, timeout_s=0.2, attempts=2)
+
+
+def test_tries_that_bring_much_do_not_count(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("coppice.datasets.download._ENOUGH_BYTES", 100_000)
+    server.deaths, server.dies_after = 8, 110_000
+    assert download(server.url, tmp_path / "file.zip", md5=MD5, attempts=2).read_bytes() == CONTENT
+    assert len(server.ranges) == 9
+
+
+def test_a_server_that_is_asked_too_often_is_asked_later(server, tmp_path):
+    server.busy = 2
+    assert download(server.url, tmp_path / "file.zip").read_bytes() == CONTENT
+
+
+def test_another_size_than_was_published_is_refused_before_anything_is_fetched(server, tmp_path):
+    with pytest.raises(CoppiceError, match="has 1024000 bytes on the server instead of the 5000 that were published"):
+        download(server.url, tmp_path / "file.zip", size_bytes=5000)
+    assert not (tmp_path / "file.zip.part").exists()
+
+
+def test_a_part_that_is_whole_is_not_fetched_again(server, tmp_path):
+    server.deaths = 1
+    with pytest.raises(CoppiceError):
+        download(server.url, tmp_path / "file.zip", attempts=1)
+    (tmp_path / "file.zip.part").write_bytes(CONTENT)  # as a kill before the name appears leaves it
+    assert download(server.url, tmp_path / "file.zip", md5=MD5, size_bytes=len(CONTENT)).read_bytes() == CONTENT
+    assert server.ranges == [None]
+
+
+def test_the_size_is_asked_without_fetching(server):
+    server.files["/a.zip"] = CONTENT
+    assert remote_size(f"{server.place}/a.zip") == len(CONTENT) and server.ranges == []
+    with pytest.raises(CoppiceError, match="cannot be reached"):
+        remote_size("http://127.0.0.1:1/a.zip")
 
 
 def test_a_server_without_ranges_sends_all_again(server, tmp_path):

@@ -21,6 +21,7 @@ from coppice.datasets import features
 from coppice.datasets.clips import make_dataset
 from coppice.datasets.csv_table import open_csv
 from coppice.datasets.esc import open_esc
+from coppice.datasets.feature_file import FeatureFile, read_rows
 from coppice.datasets.features import load_features, store_key
 from coppice.datasets.folder import open_folder
 
@@ -176,6 +177,7 @@ def test_a_damaged_store_is_refused_by_name(sounds, tmp_path):
 
 def test_an_interrupted_run_is_taken_up_where_it_stood(sounds, tmp_path, monkeypatch):
     monkeypatch.setattr("coppice.datasets.features.CHUNK", 4)
+    monkeypatch.setattr("coppice.datasets.features.MARK_AFTER_S", 0)
     dataset = open_folder(sounds)
     whole = load_features(dataset, EARS, folder=tmp_path / "whole")
     compute, done = features._features, []
@@ -208,7 +210,7 @@ def slowly(clip, ears):
     time.sleep(float(sys.argv[4]))
     return compute(clip, ears)
 features._features = slowly
-features.CHUNK = 2
+features.CHUNK, features.MARK_AFTER_S = 2, 0
 features.load_features(
     open_folder(sys.argv[1]), FrontEnd.from_dict(json.loads(sys.argv[3])), folder=Path(sys.argv[2]), threads=1
 )
@@ -271,3 +273,40 @@ def test_esc10_has_the_shape_the_published_baseline_sees(shared_data, tmp_path):
     dataset = make_dataset("part", whole.clips.iloc[::20], root=whole.root)
     found = load_features(dataset, front_end("dcase2021", duration_s=5.0), folder=tmp_path)
     assert found.array.shape == (20, 40, 250) and np.isfinite(found.array).all()
+
+
+def test_the_disk_is_not_waited_for_at_every_chunk(sounds, tmp_path, monkeypatch):
+    monkeypatch.setattr("coppice.datasets.features.CHUNK", 1)
+    marks, mark = [], FeatureFile.checkpoint
+    monkeypatch.setattr(FeatureFile, "checkpoint", lambda self: marks.append(1) or mark(self))
+    load_features(open_folder(sounds), EARS, folder=tmp_path / "f")
+    assert len(marks) <= 2  # at the end, and once more on a machine that takes two seconds for it
+
+
+@pytest.mark.parametrize(
+    "rows", [[], [3], [0, 1, 2, 3], [5, 4, 3], [7, 7, 0, 1, 1, 2], [19, 0, 10, 11, 12, 3]], ids=str
+)
+def test_rows_that_are_read_are_those_of_the_map(tmp_path, rows):
+    whole = np.random.default_rng(0).standard_normal((20, 3, 5)).astype(np.float32)
+    np.save(tmp_path / "a.npy", whole)
+    mapped, rows = np.load(tmp_path / "a.npy", mmap_mode="r"), np.array(rows, dtype=np.int64)
+    for array in (mapped, whole):
+        found = read_rows(array, rows)
+        assert np.array_equal(found, whole[rows]) and type(found) is np.ndarray and found.dtype == np.float32
+    # A part of a map, in another order or of fewer rows, has other rows.
+    for part in (np.s_[::-1], np.s_[:20], np.s_[0:20, :2], np.s_[0:20, :, ::2]):
+        assert np.array_equal(read_rows(mapped[part], rows), whole[part][rows])
+    rest = rows[rows < 8]
+    assert np.array_equal(read_rows(mapped[12:], rest), whole[12:][rest])
+
+
+def test_rows_outside_and_a_file_cut_short_are_refused(tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", np.zeros((20, 3, 5), dtype=np.float32))
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
+    for row in (-1, 20):
+        with pytest.raises(IndexError):
+            read_rows(mapped, np.array([row]))
+    monkeypatch.setattr("coppice.datasets.feature_file._is_whole", lambda _: True)
+    os.truncate(tmp_path / "a.npy", 600)
+    with pytest.raises(CoppiceError, match=r"a.npy is cut short; remove its folder"):
+        read_rows(mapped, np.arange(20))

@@ -12,11 +12,15 @@ app = typer.Typer(help="Look at recordings, or fetch a public dataset.", no_args
 
 @app.command()
 def info(
-    source: Annotated[str, typer.Argument(help="A folder, a CSV/TSV file, esc10, esc50 or synthetic.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="A folder, a CSV/TSV file, esc10, esc50, tau2020-mobile, tau2022-mobile or synthetic."),
+    ],
     root: Annotated[Path | None, typer.Option(help="Where the recordings lie.")] = None,
     column: Annotated[
         list[str] | None, typer.Option(help="Name of a table's column: label=category. Repeatable.")
     ] = None,
+    subset: Annotated[int | None, typer.Option(help="Of tau2022-mobile: 5, 10, 25, 50 or 100 per cent.")] = None,
     json: JsonFlag = False,
 ) -> None:
     """Show clips per class, fold and device, durations, and files that cannot be read.
@@ -26,7 +30,7 @@ def info(
     from coppice.datasets.info import describe
     from coppice.datasets.sources import open_dataset
 
-    found = describe(open_dataset(source, root=root, columns=_columns(column)))
+    found = describe(open_dataset(source, root=root, columns=_columns(column), subset=subset))
     if json:
         print_json(found)
         return
@@ -35,18 +39,34 @@ def info(
 
 @app.command()
 def get(
-    name: Annotated[str, typer.Argument(help="esc10 or esc50.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="esc10, esc50, tau2022-mobile, tau2020-mobile, or tau2022-evaluation (2021 to 2025)."),
+    ],
     root: Annotated[Path | None, typer.Option(help="Where the recordings go; the cache folder if not given.")] = None,
 ) -> None:
     """Download a public dataset (resumes where it stopped, checks what it got).
 
     Example: `coppice data get esc10`
+
+    Example: `coppice data get tau2022-mobile --root /data` (27.5 GB; says first what it needs)
     """
     from coppice.core.errors import CoppiceError, did_you_mean
     from coppice.datasets.esc import open_esc
+    from coppice.datasets.tau import fetch_tau
+    from coppice.datasets.tau_archives import NAMES
 
-    if name not in ("esc10", "esc50"):
-        raise CoppiceError(f"there is no dataset {name!r} to download. {did_you_mean(name, ['esc10', 'esc50'])}")
+    if name in NAMES:
+        place, clips = fetch_tau(name, root)
+        print_line(f"{name}: {clips} clips at {place}")
+        return
+    known = ("esc10", "esc50", *NAMES)
+    if name == "tau2024-evaluation":
+        raise CoppiceError(
+            f"where {name} is published is not known here; https://dcase.community/challenge2024 says it."
+        )
+    if name not in known:
+        raise CoppiceError(f"there is no dataset {name!r} to download. {did_you_mean(name, known)}")
     dataset = open_esc(name, root=root)
     print_line(f"{name}: {len(dataset)} clips in {len(dataset.labels)} classes at {dataset.root}")
 

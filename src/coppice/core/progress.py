@@ -3,9 +3,19 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 Advance = Callable[[int, str], None]
 
@@ -18,7 +28,14 @@ def say(message: str) -> None:
 
 
 @contextmanager
-def progress_bar(description: str, total: int, *, after_s: float = 0.0) -> Iterator[Advance]:
+def progress_bar(
+    description: str,
+    total: int,
+    *,
+    after_s: float = 0.0,
+    done: int = 0,
+    unit: Literal["steps", "bytes"] = "steps",
+) -> Iterator[Advance]:
     """Show a bar while the block runs; nothing where standard error is not a terminal.
 
     Parameters
@@ -29,6 +46,10 @@ def progress_bar(description: str, total: int, *, after_s: float = 0.0) -> Itera
         How many steps there are.
     after_s : float
         Show nothing for so long: work that may be done by then needs no bar.
+    done : int
+        How many steps were done before.
+    unit : {"steps", "bytes"}
+        For bytes the bar also says how many there are in a second.
 
     Yields
     ------
@@ -41,16 +62,19 @@ def progress_bar(description: str, total: int, *, after_s: float = 0.0) -> Itera
     ...     for number in range(3):
     ...         advance(1, f"at {number}")
     """
+    counts: tuple[ProgressColumn, ...] = (
+        (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (MofNCompleteColumn(),)
+    )
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=12),
-        MofNCompleteColumn(),
+        *counts,
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[note]}"),
     )
     # Without a terminal nobody watches a bar, and rich would leave an empty line for it.
     bar = Progress(*columns, console=console, disable=not console.is_terminal)
-    task = bar.add_task(description, total=total, note="")
+    task = bar.add_task(description, total=total, completed=done, note="")
     begun = time.monotonic()
 
     def advance(steps: int, note: str = "") -> None:

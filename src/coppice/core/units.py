@@ -2,18 +2,20 @@
 
 
 def bytes_text(size_bytes: float) -> str:
-    """Write a size in bytes, kB (1000 B) or MB; the DCASE limits count this way.
+    """Write a size in bytes, kB (1000 B), MB or GB; the DCASE limits count this way.
 
     Examples
     --------
-    >>> bytes_text(512), bytes_text(92_492), bytes_text(3_200_000)
-    ('512 B', '92.5 kB', '3.20 MB')
+    >>> bytes_text(512), bytes_text(92_492), bytes_text(3_200_000), bytes_text(27_503_592_469)
+    ('512 B', '92.5 kB', '3.20 MB', '27.50 GB')
     """
     if size_bytes < 1000:
         return f"{size_bytes:.0f} B"
     if size_bytes < 1_000_000:
         return f"{size_bytes / 1000:.1f} kB"
-    return f"{size_bytes / 1_000_000:.2f} MB"
+    if size_bytes < 1_000_000_000:
+        return f"{size_bytes / 1_000_000:.2f} MB"
+    return f"{size_bytes / 1_000_000_000:.2f} GB"
 
 
 def count_text(count: float) -> str:

@@ -116,10 +116,17 @@ def make_dataset(
     clips["duration_s"] = _times(given, "duration_s", math.nan)
     clips["label"] = _labels(given["label"], name, labels)
     clips["fold"] = _folds(given)
-    below = [_below(file, root) for file in clips["file"]]
+    start = f"{root.as_posix()}/"
+    # As it mostly is, and quick; anything else is taken apart.
+    plain = [file.startswith(start) and "//" not in file and "/." not in file for file in clips["file"]]
+    below = [
+        file[len(start) :] if is_plain else _below(file, root)
+        for file, is_plain in zip(clips["file"], plain, strict=True)
+    ]
     clips["clip_id"] = given["clip_id"].astype(str) if "clip_id" in given else _clip_ids(below, clips["start_s"])
-    stems = pd.Series([str(Path(path).with_suffix("")) for path in below], index=clips.index)
-    clips["recording"] = _text(given["recording"]).fillna(stems).astype(str) if "recording" in given else stems
+    said = _text(given["recording"]) if "recording" in given else pd.Series(pd.NA, clips.index, dtype="string")
+    stems = [str(Path(below[row]).with_suffix("")) if missing else "" for row, missing in enumerate(said.isna())]
+    clips["recording"] = said.fillna(pd.Series(stems, index=clips.index, dtype="string")).astype(str)
     for column in OPTIONAL_TEXT:
         clips[column] = _text(given[column]) if column in given else pd.Series(pd.NA, clips.index, dtype="string")
     clips = clips[list(COLUMNS)]

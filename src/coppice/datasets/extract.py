@@ -5,8 +5,10 @@ import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from coppice.core.errors import CoppiceError
 from coppice.core.files import make_folder, plain_os_errors
@@ -64,11 +66,8 @@ def extract_zip(
     with plain_os_errors("unpack", archive):
         temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
         try:
-            try:
-                with zipfile.ZipFile(archive) as opened:
-                    _extract(opened, archive, temporary, max_total_bytes)
-            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-                raise CoppiceError(f"{archive} is damaged or no zip file ({error}); fetch it again.") from error
+            with _plain_damage(archive), zipfile.ZipFile(archive) as opened:
+                _extract(opened, archive, temporary, max_total_bytes)
             tops = list(temporary.iterdir())
             content = tops[0] if len(tops) == 1 and tops[0].is_dir() else temporary
             if check is not None:
@@ -80,7 +79,91 @@ def extract_zip(
     return folder
 
 
-def _extract(opened: zipfile.ZipFile, archive: Path, folder: Path, max_total_bytes: int) -> None:
+def extract_into(archive: Path, folder: Path, *, top: str, max_total_bytes: int = MAX_TOTAL_BYTES) -> dict[str, int]:
+    """Unpack one of several zip files into a folder that they share; take up what a kill has interrupted.
+
+    Parameters
+    ----------
+    archive : Path
+        The zip file.
+    folder : Path
+        Where its files go; created. A file that lies there with the size and the checksum it has in the archive is
+        left alone, another one of that name is replaced. Each file appears complete or not at all.
+    top : str
+        Name of the archive's top folder, which ``folder`` stands for.
+    max_total_bytes : int
+        Bound on what it unpacks to, by its own word and by count.
+
+    Returns
+    -------
+    dict
+        Path below ``folder`` → bytes, of all files in the archive.
+
+    Raises
+    ------
+    CoppiceError
+        If it is no zip file, is damaged, holds a link, a path outside its folder or a file twice, is too large, or
+        the disk has not enough space.
+
+    Examples
+    --------
+    >>> place = Path(tempfile.mkdtemp())
+    >>> with zipfile.ZipFile(place / "a.zip", "w") as made:
+    ...     made.writestr("sounds/audio/1.wav", "x")
+    >>> extract_into(place / "a.zip", place / "mine", top="sounds")
+    {'audio/1.wav': 1}
+    """
+    make_folder(folder)
+    with plain_os_errors("unpack", archive), _plain_damage(archive), zipfile.ZipFile(archive) as opened:
+        targets: dict[Path, zipfile.ZipInfo] = {}
+        for member in _safe_members(opened, archive, max_total_bytes):
+            parts = PurePosixPath(member.filename).parts
+            below = Path(*(parts[1:] if parts[0] == top and len(parts) > 1 else parts))
+            if below in targets:
+                raise CoppiceError(f"{archive} holds {member.filename!r} twice; do not trust it.")
+            targets[below] = member
+        needed = sum(member.file_size for below, member in targets.items() if not (folder / below).is_file())
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise CoppiceError(
+                f"{archive} unpacks to {bytes_text(needed)} and {bytes_text(free)} are free at {folder}; make room."
+            )
+        with progress_bar(f"unpacking {archive.name}", len(targets)) as advance:
+            for below, member in targets.items():
+                target = folder / below
+                if not _is_the_same(target, member):
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    partial = target.with_name(f".partial-{target.name}")
+                    try:
+                        with opened.open(member) as source, partial.open("wb") as written:
+                            _copy(source, written, archive, member.file_size)
+                        partial.replace(target)
+                    finally:
+                        partial.unlink(missing_ok=True)
+                advance(1, "")
+    return {below.as_posix(): member.file_size for below, member in targets.items()}
+
+
+def _is_the_same(target: Path, member: zipfile.ZipInfo) -> bool:
+    if not target.is_file() or target.stat().st_size != member.file_size:
+        return False
+    checksum = 0
+    with target.open("rb") as lying:
+        while block := lying.read(_BLOCK_BYTES):
+            checksum = zlib.crc32(block, checksum)
+    return checksum == member.CRC
+
+
+@contextmanager
+def _plain_damage(archive: Path) -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise CoppiceError(f"{archive} is damaged or no zip file ({error}); fetch it again.") from error
+
+
+def _safe_members(opened: zipfile.ZipFile, archive: Path, max_total_bytes: int) -> list[zipfile.ZipInfo]:
+    """Return the files in an archive after all that can be refused without unpacking has been refused."""
     members = [member for member in opened.infolist() if not member.is_dir()]
     if len(members) > MAX_FILES:
         raise CoppiceError(f"{archive} holds {len(members)} files; at most {MAX_FILES} are unpacked.")
@@ -91,18 +174,29 @@ def _extract(opened: zipfile.ZipFile, archive: Path, folder: Path, max_total_byt
         )
     for member in members:
         refuse_unsafe(member, archive)
+    return members
+
+
+def _extract(opened: zipfile.ZipFile, archive: Path, folder: Path, max_total_bytes: int) -> None:
+    members = _safe_members(opened, archive, max_total_bytes)
     remaining = max_total_bytes
     with progress_bar("unpacking", len(members)) as advance:
         for member in members:
             target = folder / PurePosixPath(member.filename)
             target.parent.mkdir(parents=True, exist_ok=True)
             with opened.open(member) as source, target.open("xb") as written:
-                while block := source.read(_BLOCK_BYTES):
-                    remaining -= len(block)
-                    if remaining < 0:
-                        raise CoppiceError(f"{archive} unpacks to more than {bytes_text(max_total_bytes)}.")
-                    written.write(block)
+                remaining -= _copy(source, written, archive, remaining)
             advance(1, "")
+
+
+def _copy(source: IO[bytes], written: IO[bytes], archive: Path, most: int) -> int:
+    copied = 0
+    while block := source.read(_BLOCK_BYTES):
+        copied += len(block)
+        if copied > most:
+            raise CoppiceError(f"{archive} unpacks to more than the {bytes_text(most)} that are allowed.")
+        written.write(block)
+    return copied
 
 
 def refuse_unsafe(member: zipfile.ZipInfo, archive: Path) -> None:

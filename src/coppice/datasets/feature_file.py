@@ -1,6 +1,7 @@
 """The folder of one feature store: filled row by row, resumable after a kill, visible only when complete."""
 
 import io
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -8,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int
 
 from coppice.core.errors import CoppiceError
 from coppice.core.files import make_folder, plain_os_errors, read_json, whole_file, write_json
@@ -167,6 +168,69 @@ def open_complete(
     if not fits:
         raise CoppiceError(f"the feature store {store} is damaged; remove the folder, and it is computed again.")
     return array, state
+
+
+def read_rows(
+    array: Float32[np.ndarray, "clips mels frames"], rows: Int[np.ndarray, " rows"]
+) -> Float32[np.ndarray, "rows mels frames"]:
+    """Copy rows of a store, or of any array, into memory.
+
+    The rows of a mapped file are read, not touched through the map: pages that were touched count as memory of this
+    process, and stay after the copy is made.
+
+    Parameters
+    ----------
+    array : ndarray of float32, shape (clips, mels, frames)
+        As :func:`open_complete` returns it, or in memory.
+    rows : ndarray of int, shape (rows,)
+        In any order.
+
+    Returns
+    -------
+    ndarray of float32, shape (rows, mels, frames)
+        Of its own memory.
+
+    Raises
+    ------
+    CoppiceError
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> read_rows(np.arange(6, dtype=np.float32).reshape(3, 1, 2), np.array([2, 0])).tolist()
+    [[[4.0, 5.0]], [[0.0, 1.0]]]
+    """
+    mapped: Any = array
+    # Only a map of all that lies behind the header, in order: a part of one does not say where it begins.
+    if not isinstance(array, np.memmap) or not len(rows) or not _is_whole(mapped):
+        return np.asarray(array[rows])
+    file, start = Path(mapped.filename), int(mapped.offset)
+    wanted = np.asarray(rows, dtype=np.int64)
+    if wanted.min() < 0 or wanted.max() >= len(array):
+        raise IndexError(f"rows {wanted.min()} to {wanted.max()} of a store with {len(array)}")
+    read = np.empty((len(wanted), *array.shape[1:]), dtype=array.dtype)
+    row_bytes = array.strides[0]
+    memory = memoryview(read.reshape(-1)).cast("B")  # type: ignore[arg-type]
+    # Neighbours at one go.
+    begins = np.concatenate([[0], np.flatnonzero(np.diff(wanted) != 1) + 1, [len(wanted)]])
+    with plain_os_errors("read the feature store", file), file.open("rb", buffering=0) as handle:
+        for begin, end in itertools.pairwise(begins.tolist()):
+            handle.seek(start + int(wanted[begin]) * row_bytes)
+            gap = memory[begin * row_bytes : end * row_bytes]
+            while gap:
+                came = handle.readinto(gap)
+                if not came:
+                    raise CoppiceError(f"the feature store {file} is cut short; remove its folder.")
+                gap = gap[came:]
+    return read
+
+
+def _is_whole(mapped: Any) -> bool:
+    return (
+        mapped.filename is not None
+        and mapped.flags.c_contiguous
+        and mapped.offset + mapped.nbytes == Path(mapped.filename).stat().st_size
+    )
 
 
 def _npy_header(shape: tuple[int, int, int]) -> bytes:

@@ -1,6 +1,7 @@
 """The feature store: log-mel of every clip in one memory-mapped array, computed once."""
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,7 +27,8 @@ from coppice.datasets.clips import Dataset
 from coppice.datasets.feature_file import FeatureFile, open_complete
 
 STORE_VERSION = 1
-CHUNK = 64  # clips between two marks on the disk; what a kill can cost
+CHUNK = 64  # clips handed out at once
+MARK_AFTER_S = 2.0  # between two marks on the disk; what a kill can cost
 _CHANGES = ("kept", "cut", "padded")
 
 
@@ -183,6 +185,7 @@ def _fill(store: Path, dataset: Dataset, front_end: FrontEnd, threads: int) -> N
                 progress_bar("log-mel", len(clips)) as advance,
             ):
                 advance(len(clips) - len(todo), "")
+                marked = time.monotonic()
                 for start in range(0, len(todo), CHUNK):
                     for row, picture, what in pool.map(work, todo[start : start + CHUNK]):
                         if picture is None:
@@ -190,7 +193,10 @@ def _fill(store: Path, dataset: Dataset, front_end: FrontEnd, threads: int) -> N
                         else:
                             partial.write(row, picture, _CHANGES.index(what))
                         advance(1, f"{partial.bad} unusable" if partial.bad else "")
-                    partial.checkpoint()
+                    # A mark waits for the disk, which takes longer than a chunk of one-second clips.
+                    if time.monotonic() - marked >= MARK_AFTER_S:
+                        partial.checkpoint()
+                        marked = time.monotonic()
         finally:
             torch.set_num_threads(workers)
         partial.complete()

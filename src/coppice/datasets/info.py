@@ -26,8 +26,8 @@ def describe(dataset: Dataset, *, threads: int = 8) -> dict[str, Any]:
     -------
     dict
         JSON-able: ``name``, ``root``, ``note``, ``synthetic``, ``clips``, ``files``, ``recordings``,
-        ``ignored``; ``classes`` (label → clips and recordings), ``folds``, ``devices``, ``splits`` (value →
-        clips; empty where the dataset has none); ``duration_s`` (min, median, max of the clips),
+        ``ignored``; ``classes`` (label → clips and recordings), ``folds``, ``devices``, ``cities``, ``splits``
+        (value → clips; empty where the dataset has none); ``duration_s`` (min, median, max of the clips),
         ``sample_rates_hz``, ``channels`` and ``formats`` (value → files); ``problems`` (file and sentence).
 
     Examples
@@ -66,6 +66,7 @@ def describe(dataset: Dataset, *, threads: int = 8) -> dict[str, Any]:
         },
         "folds": _count(clips["fold"]),
         "devices": _count(clips["device"]),
+        "cities": _count(clips["city"]),
         "splits": _count(clips["split"]),
         "duration_s": _durations(dataset, infos),
         "sample_rates_hz": _count(pd.Series([info.sample_rate for info in infos.values()])),

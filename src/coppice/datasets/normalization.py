@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Int
 
 from coppice.core.errors import CoppiceError
+from coppice.datasets.feature_file import read_rows
 
 STD_FLOOR = 1e-5  # nats; a band that never changes is left as it is instead of being blown up
 _ROWS_AT_ONCE = 256
@@ -62,12 +63,12 @@ def fit_normalization(
         raise CoppiceError("normalisation needs at least one training clip; 0 were given.")
     parts = [rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE)]
     count = len(rows) * features.shape[2]
-    mean = sum((features[part].sum(axis=(0, 2), dtype=np.float64) for part in parts), np.zeros(())) / count
+    mean = sum((read_rows(features, part).sum(axis=(0, 2), dtype=np.float64) for part in parts), np.zeros(())) / count
     if not np.isfinite(mean).all():
         bad = [int(row) for row in rows if not np.isfinite(features[row]).all()]
         raise CoppiceError(f"features of clip {bad[0]} (of {len(bad)}) are not finite; leave unreadable clips out.")
     squares = np.zeros_like(mean)
     for part in parts:
-        centred = features[part].astype(np.float64) - mean[:, None]
+        centred = read_rows(features, part).astype(np.float64) - mean[:, None]
         squares += np.square(centred).sum(axis=(0, 2))
     return Normalization(mean=mean, std=np.maximum(np.sqrt(squares / count), STD_FLOOR))

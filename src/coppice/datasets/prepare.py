@@ -15,6 +15,7 @@ from coppice.audio.front_end import FrontEnd
 from coppice.audio.front_end import front_end as preset_front_end
 from coppice.core.errors import CoppiceError
 from coppice.datasets.clips import Dataset
+from coppice.datasets.feature_file import read_rows
 from coppice.datasets.features import load_features
 from coppice.datasets.normalization import Normalization, fit_normalization
 from coppice.datasets.sources import open_dataset
@@ -55,7 +56,7 @@ class Prepared:
     def log_mel(self, part: str, rows: Int[np.ndarray, " rows"] | None = None) -> Float[Tensor, "clips mels frames"]:
         """Return the features of one part, or of given rows of the clip table, as a tensor in memory, in nats."""
         chosen = self._rows(part) if rows is None else rows
-        return torch.from_numpy(np.array(self._features[self._stored[chosen]]))
+        return torch.from_numpy(read_rows(self._features, self._stored[chosen]))
 
     def targets(self, part: str, rows: Int[np.ndarray, " rows"] | None = None) -> Int[Tensor, " clips"]:
         """Return the class indices of one part, or of given rows."""

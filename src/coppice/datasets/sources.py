@@ -10,8 +10,10 @@ from coppice.datasets.csv_table import open_csv
 from coppice.datasets.esc import open_esc
 from coppice.datasets.folder import open_folder
 from coppice.datasets.synthetic import open_synthetic
+from coppice.datasets.tau import open_tau
+from coppice.datasets.tau_archives import DEVELOPMENT, NAMES
 
-SOURCES = ("esc10", "esc50", "synthetic", "folder", "csv")
+SOURCES = ("esc10", "esc50", *DEVELOPMENT, "synthetic", "folder", "csv")
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 
 
@@ -23,21 +25,24 @@ def open_dataset(
     clips_per_class: int = 40,
     duration_s: float = 2.0,
     seed: int = 0,
+    subset: int | None = None,
 ) -> Dataset:
     """Open a dataset by its name or place.
 
     Parameters
     ----------
     source : str or Path
-        ``"esc10"``, ``"esc50"``, ``"synthetic"``; ``"folder"`` or ``"csv"`` with ``root``; or a path: a
-        folder is read by :func:`~coppice.datasets.folder.open_folder`, a table by
-        :func:`~coppice.datasets.csv_table.open_csv`.
+        ``"esc10"``, ``"esc50"``, ``"tau2020-mobile"``, ``"tau2022-mobile"``, ``"synthetic"``; ``"folder"`` or
+        ``"csv"`` with ``root``; or a path: a folder is read by :func:`~coppice.datasets.folder.open_folder`, a
+        table by :func:`~coppice.datasets.csv_table.open_csv`.
     root : str, Path or None
         Where the sounds are; for ``"csv"`` the table itself.
     columns : mapping or None
         For tables: our column name → the table's.
     clips_per_class, duration_s, seed
         For ``"synthetic"``: how many sounds, how long, which.
+    subset : int or None
+        For ``"tau2022-mobile"``: per cent of the training clips (:func:`~coppice.datasets.tau.open_tau`).
 
     Returns
     -------
@@ -58,6 +63,10 @@ def open_dataset(
     name = str(source)
     if columns and name in SOURCES and name != "csv":
         raise CoppiceError(f"columns is for tables; dataset {name!r} has its own.")
+    if name in NAMES:
+        return open_tau(name, root=root, subset=subset)
+    if subset is not None:
+        raise CoppiceError(f"subset is for tau2022-mobile; leave it out for {name!r}.")
     if name in ("esc10", "esc50"):
         return open_esc(name, root=root)
     if name == "synthetic":

@@ -30,6 +30,7 @@ def open_material(recipe: Recipe) -> Prepared:
         front_end=recipe_front_end(recipe),
         split=recipe.split.model_dump(),
         bad_clips=recipe.data.bad_clips,
+        subset=recipe.data.subset,
         **synthetic,
     )
     say(f"{data.dataset.name}: {data.split.describe()}")

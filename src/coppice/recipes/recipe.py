@@ -30,6 +30,7 @@ class Data(Part):
     root: str | None = None
     columns: dict[str, str] | None = None
     bad_clips: Literal["refuse", "skip"] = "refuse"
+    subset: Literal[5, 10, 25, 50, 100] | None = None
     synthetic: Synthetic | None = None
 
 
