@@ -21,6 +21,7 @@ from coppice.cli import (
     quantization,
     runs,
     sensitivity,
+    study,
 )
 from coppice.core.errors import CoppiceError
 
@@ -66,6 +67,7 @@ energy.add_commands(app)
 ensemble.add_commands(app)
 challenge.add_commands(app)
 app.add_typer(data.app, name="data")
+app.add_typer(study.app, name="study")
 
 
 def main() -> None:
