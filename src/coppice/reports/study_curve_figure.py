@@ -15,7 +15,11 @@ def curve_chart(curve: Curve) -> dict[str, Any]:
     if numbers is not None:
         x |= {
             "type": "quantitative",
-            "scale": {"domain": [min(0.0, *numbers), max(numbers)], "nice": False, "padding": 14},
+            "scale": {
+                "domain": [min(numbers), max(numbers)],
+                "nice": False,
+                "padding": 8 + _APART * len(curve.lines) / 2,
+            },
             "axis": {"values": list(numbers), "grid": False, "labelOverlap": True},
         }
     else:

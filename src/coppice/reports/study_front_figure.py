@@ -81,7 +81,9 @@ def front_chart(
         "field": cost.field,
         "type": "quantitative",
         "title": cost.title + (", logarithmic" if wide else ""),
-        "scale": {"type": "log", "nice": False, "padding": 12} if wide else {"zero": True, "nice": True},
+        "scale": {"type": "log", "nice": False, "padding": 12}
+        if wide
+        else {"zero": bool(least < most / 2), "nice": True},
         "axis": {"format": "~g" if cost.field == "energy_kwh" else "~s", "tickCount": 5, "grid": False},
     }
     y = {"type": "quantitative", "title": score.title, "scale": {"zero": False, "nice": True}}

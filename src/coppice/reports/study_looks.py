@@ -29,7 +29,11 @@ def group_looks(groups: list[str], *, unpruned: str | None = None, lines: bool =
     greys = [f" {number}" if unpruned is None or number else unpruned for number in range(len(chunks))]
     domain = [name for grey, chunk in zip(greys, chunks, strict=True) for name in (grey, *chunk)]
     shown = [name for name in domain if name in groups or name == unpruned]
-    shapes = [shape for chunk in chunks for shape in ("diamond", *_SHAPES[: len(chunk)])]
+    shapes = [
+        shape
+        for turn, chunk in enumerate(chunks)  # the colours come again, with other shapes
+        for shape in ("diamond", *(_SHAPES * 2)[turn % COLOURS :][: len(chunk)])
+    ]
     legend: dict[str, Any] = {
         "columns": {"expr": "width < 440 ? 1 : 2"} if max(map(len, groups)) > 14 else 2,
         "values": shown,
@@ -44,5 +48,5 @@ def group_looks(groups: list[str], *, unpruned: str | None = None, lines: bool =
     }
     if lines and len(chunks) > 1:
         dashes = [_DASHES[number % len(_DASHES)] for number, chunk in enumerate(chunks) for _ in (None, *chunk)]
-        looks["strokeDash"] = field | {"scale": {"domain": domain, "range": dashes}}
+        looks["strokeDash"] = field | {"scale": {"domain": domain, "range": dashes}, "legend": None}
     return looks

@@ -25,7 +25,7 @@ def pair_chart(comparison: Comparison) -> dict[str, Any]:
     ]
     title = f"difference in {score.name} ({'points' if score.scale == 100 else 'nats'})"
     digits = ".2f" if score.scale == 100 else ".3f"
-    x = {"type": "quantitative", "title": title, "axis": {"tickCount": 6}}
+    x = {"type": "quantitative", "title": title, "axis": {"tickCount": 5, "labelOverlap": True, "labelSeparation": 8}}
     y = {
         "field": "pair",
         "type": "nominal",

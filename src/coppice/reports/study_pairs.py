@@ -177,7 +177,11 @@ def verdict(comparison: Comparison) -> str:
         said = _listed(_better(pair, comparison.score) for pair in differ)
         rest = "" if len(differ) == len(tested) else "; of the other pairs no difference is shown"
         return f"In {name}{at}, {said}{rest}."
-    return f"In {name}{at}, {len(differ)} of {len(tested)} pairs of {axis} differ; of the others none is shown."
+    if len(differ) == len(tested):
+        return f"In {name}{at}, all {len(tested)} pairs of {axis} differ."
+    return (
+        f"In {name}{at}, {len(differ)} of {len(tested)} pairs of {axis} differ; of the others no difference is shown."
+    )
 
 
 def p_text(pair: Pair) -> str:

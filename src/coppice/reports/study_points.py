@@ -50,6 +50,8 @@ class Units:
                 f"of freedom, with the variance of the mean taken as (1/n + 1/{self.count - 1}) s², since training "
                 "sets of different folds overlap (Nadeau & Bengio 2003)."
             )
+        if self.count == 1:
+            return "One fold and one seed: each point is a single run, and nothing is known of chance."
         return (
             "Means over seeds, with 95 % t intervals: there is one fold only, so they say what the seed changes, and "
             "nothing of other clips."

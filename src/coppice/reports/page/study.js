@@ -143,11 +143,11 @@
   const chosen = [...document.querySelectorAll("select[data-axis]")];
 
   const columnsOf = {
-    points: () => [{ key: "point", title: "Point", word: true }, { key: "done", title: "Runs" }, ...axes, ...measured(points)],
+    points: () => [{ key: "point", title: "Point", word: true }, { key: "done", title: "Runs" }, ...measured(points), ...axes],
     runs: () => [
       { key: "run", title: "Run", word: true }, { key: "status", title: "Status", word: true },
       ...(runs().some((row) => row.reason) ? [{ key: "reason", title: "Reason", word: true }] : []),
-      { key: "fold", title: "Fold" }, { key: "seed", title: "Seed" }, ...axes, ...measured(runs()),
+      { key: "fold", title: "Fold" }, { key: "seed", title: "Seed" }, ...measured(runs()), ...axes,
     ],
   };
   const cached = {};
@@ -209,7 +209,7 @@
     const shown = rows.slice(start, start + PAGE);
     const head = document.createElement("tr");
     columns().forEach((column) => {
-      const element = Object.assign(document.createElement("th"), { scope: "col" });
+      const element = Object.assign(document.createElement("th"), { scope: "col", className: column.word ? "word" : "" });
       if (state.sort === column.key) element.setAttribute("aria-sort", state.down ? "descending" : "ascending");
       const button = Object.assign(document.createElement("button"), { type: "button", textContent: column.title });
       button.dataset.sort = column.key;
