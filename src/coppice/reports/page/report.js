@@ -25,7 +25,8 @@
     try {
       const options = { mode: "vega-lite", actions: false, renderer, config, ...(controls && { bind: controls }) };
       const drawn = await vegaEmbed(element, { ...spec, datasets }, options);
-      element.dispatchEvent(new CustomEvent("drawn", { detail: drawn.view }));
+      element.view = drawn.view;
+      element.dispatchEvent(new Event("drawn"));
     } catch (error) {
       element.textContent = "This chart could not be drawn; its numbers stand in the tables.";
       console.error(element.dataset.chart, error);

@@ -57,11 +57,13 @@
       mark();
       element.dispatchEvent(new Event("redraw"));
     });
-    element.addEventListener("drawn", (event) => {
-      event.detail.addEventListener("click", (_, item) => {
+    function listen() {
+      element.view.addEventListener("click", (_, item) => {
         if (item?.datum?.point && !item.datum.unpruned) open(item.datum.point);
       });
-    });
+    }
+    if (element.view) listen(); // it may have been drawn before this script ran
+    element.addEventListener("drawn", listen);
     downloads.addEventListener("click", (event) => {
       if (event.target.dataset.format === "svg") saveSvg(element.dataset.chart);
       if (event.target.dataset.format === "pdf") savePdf(element.dataset.chart);
