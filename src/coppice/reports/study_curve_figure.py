@@ -66,7 +66,7 @@ def _line(
     data = {"values": _rows(curve, name)}
     value = y | {"field": "value"}
     ends = {"y": y | {"field": "low"}, "y2": {"field": "high"}, "color": looks["color"]}
-    dot = {"type": "point", "size": 60, "xOffset": offset, "opacity": 1}
+    dot: dict[str, Any] = {"type": "point", "size": 60, "xOffset": offset, "opacity": 1}
     line = {key: look for key, look in looks.items() if key != "shape"}
     return [
         {

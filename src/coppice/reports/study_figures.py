@@ -170,7 +170,7 @@ def _smaller(layer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fronts(points: StudyPoints, axes: dict[str, tuple[str, ...]]) -> Chooser:
-    drawn = {}
+    drawn: dict[Place, Figure] = {}
     renderer = "canvas" if len(points.frame) > MOST_SVG else "svg"
     for (i, score), (j, cost) in itertools.product(enumerate(points.scores), enumerate(points.costs)):
         spec = front_chart(points, axes, score, cost)
@@ -198,11 +198,11 @@ def _pairs(found: Sequence[Comparison]) -> tuple[Chooser, dict[Place, Comparison
     axes = tuple(dict.fromkeys(each.axis for each in found))
     places = tuple(dict.fromkeys(_place(each.where) for each in found))
     scores = tuple(dict.fromkeys(each.score.name for each in found))
-    at = {
+    at: dict[Place, Comparison] = {
         (axes.index(each.axis), places.index(_place(each.where)), scores.index(each.score.name)): each for each in found
     }
     named = _named((each.key, pair_chart(each)) for each in at.values())
-    drawn = dict(zip(at, named, strict=True))
+    drawn: dict[Place, Figure] = dict(zip(at, named, strict=True))
     return Chooser("pairs", ("Values of", "Over", "Score"), (axes, places, scores), drawn), at
 
 

@@ -1,5 +1,6 @@
 """The points of a study: means over folds and seeds, with intervals, and the fronts that they are on."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -176,8 +177,8 @@ def _unpruned(done: pd.DataFrame) -> tuple[pd.DataFrame | None, list[str]]:
 def _whole(done: pd.DataFrame) -> pd.Series:
     """Tell which points were measured on all the folds and seeds that most points share."""
     sets = {name: frozenset(zip(part["fold"], part["seed"], strict=True)) for name, part in done.groupby("point")}
-    sizes = pd.Series(list(sets.values()), dtype=object).value_counts()
-    usual = max(sizes.index, key=lambda each: (sizes[each], len(each)), default=frozenset())
+    counts = Counter(sets.values())
+    usual = max(counts, key=lambda each: (counts[each], len(each)), default=frozenset())
     return pd.Series({name: each >= usual for name, each in sets.items()}, dtype=bool)
 
 

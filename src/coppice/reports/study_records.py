@@ -230,8 +230,9 @@ def _check(path: Path, rows: pd.DataFrame) -> None:
             raise CoppiceError(f"{path} is damaged: the run of row {row}, {run!r}, is not inside the study's folder.")
     twice = rows.duplicated(["point", "fold", "seed"])
     if twice.any():
-        row = rows[twice].iloc[0]
-        raise CoppiceError(f"{path} counts a run twice: {row['point']}, fold {row['fold']}, seed {row['seed']}.")
+        second = rows[twice].iloc[0]
+        where = f"{second['point']}, fold {second['fold']}, seed {second['seed']}"
+        raise CoppiceError(f"{path} counts a run twice: {where}.")
 
 
 def _axes(path: Path, summary: StudySummary, rows: pd.DataFrame) -> dict[str, tuple[str, ...]]:
