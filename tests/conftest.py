@@ -1,4 +1,6 @@
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 # One thread: tests run side by side, and small tensors gain nothing from more. Set before torch loads, and inherited by
@@ -10,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from chromium import PROGRAMS, Browser, chromium_program
 from coppice.audio.front_end import front_end
 from coppice.datasets.clips import make_dataset
 from coppice.datasets.prepare import Prepared
@@ -31,6 +34,15 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no published data at {folder}; set COPPICE_TEST_DATA to the folder that holds it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser() -> Callable[..., Browser]:
+    """Start a browser, as a context; with ``microphone``, a WAV that it hears again and again."""
+    program = chromium_program()
+    if program is None:
+        pytest.skip(f"no browser to look at pages with: none of {', '.join(PROGRAMS)} is installed")
+    return functools.partial(Browser, program)
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
+from coppice.cli import study_page
 from coppice.cli.output import JsonFlag, print_json, print_line, print_table
 from coppice.core.units import bytes_text, count_text, percent_text
 
 app = typer.Typer(help="Many runs over a grid: run a study file, look at what has come out.", no_args_is_help=True)
+study_page.add_commands(app)
 
 
 @app.command()

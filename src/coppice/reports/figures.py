@@ -152,12 +152,13 @@ def write_figures(figures: Sequence[Figure], folder: Path, formats: Sequence[str
         for name in formats:
             path = folder / f"{figure.name}.{name}"
             with whole_file(path) as temporary:
-                temporary.write_bytes(_render(spec, name))
+                temporary.write_bytes(render(spec, name))
             written.append(path)
     return tuple(written)
 
 
-def _render(spec: dict[str, Any], name: str) -> bytes:
+def render(spec: dict[str, Any], name: str) -> bytes:
+    """Draw a specification that has its colours as a file of a format of :data:`FORMATS`."""
     if name == "svg":
         return str(vl_convert.vegalite_to_svg(spec, vl_version=VEGALITE_VERSION)).encode()
     if name == "png":
@@ -172,7 +173,18 @@ def as_figure(name: str, chart: Any, **options: Any) -> Figure | None:
     spec = chart.to_dict()
     for key in ("config", "$schema"):  # the page and the files bring their own
         spec.pop(key, None)
-    return Figure(name=re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-."), spec=spec, **options)
+    return Figure(name=safe_name(name), spec=spec, **options)
+
+
+def safe_name(name: str) -> str:
+    """Return a name that a file can have.
+
+    Examples
+    --------
+    >>> safe_name("accuracy of <conv1 + conv2>")
+    'accuracy-of-conv1-conv2'
+    """
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.")
 
 
 def _some(figures: Any) -> tuple[Figure, ...]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+SERIF = "'Times New Roman', Times, 'Liberation Serif', 'TeX Gyre Termes', 'DejaVu Serif', serif"
 SANS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 # Categories: grey for the unpruned network, then colours that stay apart for colour-blind eyes (after Okabe
@@ -103,6 +104,27 @@ def vega_config(palette: dict[str, Any]) -> dict[str, Any]:
             "accent-text": {"color": palette["accent"], "fontSize": 12},
         },
     }
+
+
+def paper_config() -> dict[str, Any]:
+    """Return the Vega-Lite configuration of figures for a paper: a serif face at the size of captions, black axes.
+
+    Examples
+    --------
+    >>> paper_config()["axis"]["labelFontSize"], paper_config()["background"]
+    (9, '#ffffff')
+    """
+    black = {"ink": "#000000", "quiet": "#000000", "line": "#000000"}
+    config = vega_config(LIGHT | black)
+    small = {"labelFontSize": 9, "titleFontSize": 9}
+    config["font"] = SERIF
+    config["text"] |= {"font": SERIF}
+    config["axis"] |= small | {"grid": False, "titlePadding": 4, "tickSize": 3, "domainWidth": 0.6, "tickWidth": 0.6}
+    config["legend"] |= small | {"symbolSize": 40, "rowPadding": 1, "columnPadding": 8}
+    config["title"] |= {"fontSize": 9, "fontWeight": "normal", "offset": 4}
+    for style in ("on-accent", "on-paper", "quiet-text", "accent-text"):
+        config["style"][style]["fontSize"] = 8
+    return config
 
 
 def css_variables(palette: dict[str, Any]) -> str:

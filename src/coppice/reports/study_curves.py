@@ -1,0 +1,155 @@
+"""Scores against a ratio, a set of layers, or the share of clips that fine-tuning uses."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from coppice.evaluation.paired_test import t_half_width
+from coppice.reports.study_measures import ACCURACY, ACCURACY_CHANGE, LOG_LOSS, Score
+from coppice.reports.study_points import Units, with_changes
+from coppice.reports.study_records import AXIS, StudyRecord, as_number
+
+DRAWN = (ACCURACY, LOG_LOSS, ACCURACY_CHANGE)
+MOST_LINES = 12
+# What stands along the axis below, and what gets a line of its own, in order of preference.
+_CURVES = {
+    "ratios": ("layers", "keep", "criterion", "system"),
+    "fraction": ("system", "criterion", "keep", "layers"),
+    "keep": ("criterion", "system", "fraction"),
+    "layers": ("criterion", "system", "fraction"),
+}
+_TITLES = {
+    "ratios": "share of the filters removed (%)",
+    "fraction": "share of the training clips used in fine-tuning (%)",
+    "keep": "layers cut, and filters kept",
+    "layers": "layers cut",
+}
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One value of the axis below on one line: a mean over all runs there, folds counting alike."""
+
+    x: str
+    line: str
+    mean: float
+    interval: tuple[float, float] | None
+    runs: int
+    whole: bool
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Lines of one score.
+
+    Attributes
+    ----------
+    along : str
+        The axis below.
+    values : tuple of str
+        Its values in order.
+    line : str or None
+        The axis that has a line for each value.
+    lines : tuple of str
+        Names of the lines.
+    where : (str, str) or None
+        Another axis and the value at which alone was looked.
+    averaged : tuple of str
+        Axes with several values that were averaged over.
+    score : Score
+    points : tuple of CurvePoint
+    unpruned : float or None
+        Mean of the unpruned networks; None where they differ or were not measured.
+    """
+
+    along: str
+    values: tuple[str, ...]
+    line: str | None
+    lines: tuple[str, ...]
+    where: tuple[str, str] | None
+    averaged: tuple[str, ...]
+    score: Score
+    points: tuple[CurvePoint, ...]
+    unpruned: float | None
+
+    @property
+    def key(self) -> str:
+        """A name for files and choices."""
+        place = "all" if self.where is None else self.where[1]
+        return f"along-{self.along}-{place}-{self.score.field}"
+
+    @property
+    def numbers(self) -> tuple[float, ...] | None:
+        """The values as numbers in percent, where all are."""
+        found = [as_number(value) for value in self.values]
+        known = [100 * number for number in found if number is not None]
+        return tuple(known) if len(known) == len(found) else None
+
+    @property
+    def title(self) -> str:
+        """The title of the axis below."""
+        return _TITLES[self.along] if self.numbers is not None or self.along in ("keep", "layers") else self.along
+
+
+def curves(record: StudyRecord, units: Units, unpruned: dict[str, float]) -> tuple[Curve, ...]:
+    """Return all curves that the axes of a study allow.
+
+    Parameters
+    ----------
+    record : StudyRecord
+        Finished or not; runs that are done count.
+    units : Units
+        What counts as one observation.
+    unpruned : dict
+        Field of a score → mean of the unpruned networks.
+    """
+    several = {name: values for name, values in record.axes.items() if len(values) > 1}
+    found: list[Curve] = []
+    for along, preferred in _CURVES.items():
+        if along not in several or (along in ("keep", "layers") and "ratios" in several):
+            continue  # with ratios, the sets of layers are the lines
+        found += _along(record, units, unpruned, along, preferred)
+    return tuple(curve for curve in found if curve.points)
+
+
+def _along(
+    record: StudyRecord, units: Units, unpruned: dict[str, float], along: str, preferred: Iterable[str]
+) -> Iterable[Curve]:
+    several = {name: values for name, values in record.axes.items() if len(values) > 1 and name != along}
+    few = [name for name, values in several.items() if len(values) <= MOST_LINES]
+    ranked = [name for name in preferred if name in few] + [name for name in few if name not in preferred]
+    line, panel = (*ranked, None, None)[:2]
+    places = [None, *((panel, value) for value in several[panel])] if panel else [None]
+    rows = with_changes(record.done)
+    for where in places:
+        chosen = rows if where is None else rows[rows[AXIS + where[0]] == where[1]]
+        fixed = {along, line} | ({where[0]} if where else set())
+        averaged = tuple(name for name in several if name not in fixed)
+        for score in DRAWN:
+            points = tuple(_points(chosen, along, line, score, units))
+            at, named = {point.x for point in points}, {point.line for point in points}
+            values = tuple(value for value in record.axes[along] if value in at)
+            shown = tuple(name for name in (several[line] if line else (score.name,)) if name in named)
+            base = unpruned.get(score.field)
+            yield Curve(along, values, line, shown, where, averaged, score, points, base)
+
+
+def _points(rows: pd.DataFrame, along: str, line: str | None, score: Score, units: Units) -> list[CurvePoint]:
+    keys = [AXIS + along, *([AXIS + line] if line else [])]
+    known = rows.dropna(subset=[score.field])
+    by_unit = known.groupby([*keys, units.column], sort=False)[score.field].mean()
+    groups = by_unit.groupby(keys, sort=False)
+    means, counts = groups.mean(), groups.count()
+    half = t_half_width(groups.std(ddof=1).to_numpy(), counts.to_numpy(), overlap=units.overlap)
+    least, most = (0.0, 1.0) if score is ACCURACY else (0.0, np.inf) if score is LOG_LOSS else (-np.inf, np.inf)
+    low, high = np.maximum(means.to_numpy() - half, least), np.minimum(means.to_numpy() + half, most)
+    runs = known.groupby(keys, sort=False).size().reindex(means.index)
+    names = list(means.index) if line else [(value, score.name) for value in means.index]
+    return [
+        CurvePoint(x, name, float(mean), None if np.isnan(start) else (float(start), float(end)), int(count), whole)
+        for (x, name), mean, start, end, count, whole in zip(
+            names, means, low, high, runs, (counts == units.count).tolist(), strict=True
+        )
+    ]
