@@ -40,6 +40,7 @@ def run(
 
     folder = run_study(chosen, out=out, jobs=jobs, cluster=cluster)
     print_line(f"results: {folder / 'results.csv'}")
+    print_line(f"page: {folder / 'study.html'}")
     if read_study(folder).failed:
         raise typer.Exit(1)
 

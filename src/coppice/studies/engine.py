@@ -12,6 +12,7 @@ from coppice.core.progress import progress_bar, say
 from coppice.core.units import percent_text
 from coppice.recipes.environment import environment
 from coppice.recipes.stages import locked_run
+from coppice.reports.study_page import write_study_page
 from coppice.reports.wording import plural
 from coppice.studies.capacity import jobs_that_fit, needed_bytes
 from coppice.studies.found import KIND
@@ -55,7 +56,7 @@ def run_study(
     Returns
     -------
     Path
-        The folder, with ``results.csv`` and ``study.json``. Runs that failed are in there, with the reason.
+        The folder, with ``results.csv``, ``study.json`` and ``study.html``. Runs that failed are in there, with the reason.
 
     Raises
     ------
@@ -73,6 +74,7 @@ def run_study(
     engine.check()
     with locked_run(folder):
         engine.do()
+        write_study_page(folder)
     return folder
 
 
