@@ -1,7 +1,7 @@
 """The feature store: log-mel of every clip in one memory-mapped array, computed once."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +28,22 @@ from coppice.datasets.feature_file import FeatureFile, open_complete
 STORE_VERSION = 1
 CHUNK = 64  # clips between two marks on the disk; what a kill can cost
 _CHANGES = ("kept", "cut", "padded")
+
+
+@dataclass(frozen=True, eq=False)
+class Alteration:
+    """What is done to waveforms before their log-mel is computed, such as convolving them.
+
+    Parameters
+    ----------
+    key : JSON-able
+        All that it depends on, for the digest of the store.
+    alter : callable
+        Takes the row of the clip table and its waveform; returns a waveform of the same length.
+    """
+
+    key: Any
+    alter: Callable[[int, Float32[np.ndarray, " samples"]], Float32[np.ndarray, " samples"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +76,7 @@ def load_features(
     folder: Path | None = None,
     bad_clips: str = "refuse",
     threads: int | None = None,
+    altered: Alteration | None = None,
 ) -> FeatureSet:
     """Compute the features of every clip, or take them from the store.
 
@@ -79,6 +96,8 @@ def load_features(
         What to do when a clip cannot be used: raise an error, or mark it as not usable.
     threads : int or None
         Clips worked on at the same time; None: one per processor.
+    altered : Alteration, optional
+        What is done to the waveforms first.
 
     Returns
     -------
@@ -102,11 +121,11 @@ def load_features(
     if bad_clips not in ("refuse", "skip"):
         raise CoppiceError(f"bad_clips is {bad_clips!r}; give 'refuse' or 'skip'.")
     place = make_folder((cache_folder() / "features") if folder is None else Path(folder))
-    store = place / store_key(dataset, front_end)
+    store = place / store_key(dataset, front_end, altered)
     if not store.exists():
         with _locked(store):
             if not store.exists():
-                _fill(store, dataset, front_end, threads or cpu_count())
+                _fill(store, dataset, front_end, threads or cpu_count(), altered)
     array, state = open_complete(store, (len(dataset), *front_end.shape))
     ids, files = dataset.clips["clip_id"].tolist(), dataset.clips["file"].tolist()
     problems = tuple((ids[int(row)], files[int(row)], sentence) for row, sentence in state["problems"].items())
@@ -119,11 +138,11 @@ def load_features(
     return FeatureSet(array=array, problems=problems, cut=state["cut"], padded=state["padded"], usable=usable)
 
 
-def store_key(dataset: Dataset, front_end: FrontEnd) -> str:
+def store_key(dataset: Dataset, front_end: FrontEnd, altered: Alteration | None = None) -> str:
     """Return the digest that names the store of a dataset and a front end.
 
     It changes when a file does (size, date, readability), when a stretch does, and with every constant of
-    the front end. Labels and folds do not matter.
+    the front end, and with what is done to the waveforms. Labels and folds do not matter.
     """
     seen: dict[str, Any] = {}
 
@@ -143,7 +162,8 @@ def store_key(dataset: Dataset, front_end: FrontEnd) -> str:
     ]
     # The preset is a name only; the same constants under another name give the same features.
     constants = {name: value for name, value in front_end.to_dict().items() if name != "preset"}
-    return digest({"store": STORE_VERSION, "clips": clips, "front_end": constants})
+    more = {} if altered is None else {"altered": altered.key}
+    return digest({"store": STORE_VERSION, "clips": clips, "front_end": constants, **more})
 
 
 @contextmanager
@@ -161,7 +181,7 @@ def _locked(store: Path) -> Iterator[None]:
         lock.release()
 
 
-def _fill(store: Path, dataset: Dataset, front_end: FrontEnd, threads: int) -> None:
+def _fill(store: Path, dataset: Dataset, front_end: FrontEnd, threads: int, altered: Alteration | None) -> None:
     clips = dataset.clips[["file", "start_s", "duration_s"]].to_dict("records")
     with FeatureFile(store, (len(clips), *front_end.shape)) as partial:
         todo = partial.missing_rows()
@@ -170,7 +190,10 @@ def _fill(store: Path, dataset: Dataset, front_end: FrontEnd, threads: int) -> N
 
         def work(row: int) -> tuple[int, np.ndarray | None, str]:
             try:
-                return row, *_features(clips[row], front_end)
+                if altered is None:
+                    return row, *_features(clips[row], front_end)
+                waveform, change = clip_waveform(clips[row], front_end)
+                return row, log_mel(altered.alter(row, waveform), front_end).numpy(), change
             except CoppiceError as error:
                 return row, None, str(error)
 
