@@ -56,11 +56,7 @@ def device_copies(
     CoppiceError
         If there are too few responses, one of them or a clip cannot be read, or the disk refuses.
     """
-    if copies > len(responses):
-        raise CoppiceError(
-            f"device_ir.copies is {copies} but {responses.folder} holds {len(responses)} impulse responses; give at "
-            f"most {len(responses)}."
-        )
+    enough_responses(responses, copies)
     clips = dataset.clips.iloc[np.repeat(rows, copies)].reset_index(drop=True)
     drawn = np.concatenate([_drawn(len(responses), str(clip), copies, seed) for clip in clips["clip_id"][::copies]])
     clips = clips.assign(clip_id=[f"{clip}#{place % copies}" for place, clip in enumerate(clips["clip_id"])])
@@ -75,6 +71,21 @@ def device_copies(
     key = {"convolved with": responses.identity(), "drawn": drawn.tolist()}
     named = replace(dataset, clips=clips)
     return load_features(named, front_end, folder=folder, altered=Alteration(key, alter)).array
+
+
+def enough_responses(responses: ImpulseResponses, copies: int) -> None:
+    """Refuse fewer responses than copies of a clip.
+
+    Raises
+    ------
+    CoppiceError
+        If there are too few.
+    """
+    if copies > len(responses):
+        raise CoppiceError(
+            f"device_ir.copies is {copies} but {responses.folder} holds {len(responses)} impulse responses; give at "
+            f"most {len(responses)}."
+        )
 
 
 def _drawn(responses: int, clip: str, copies: int, seed: int) -> Int[np.ndarray, " copies"]:

@@ -5,9 +5,9 @@ from typing import Any
 
 from coppice.core.errors import CoppiceError
 from coppice.training.augment.settings import Augment
-from coppice.training.precision import CHOICES
 from coppice.training.schedule import SCHEDULES
 
+PRECISIONS = ("auto", "float32", "bfloat16")
 OPTIMIZERS = ("adam", "adamw")
 CHOOSING = ("log_loss", "accuracy", "last")
 
@@ -148,4 +148,4 @@ _WHOLE = {
     "choose_from": 0,
     "seed": 0,
 }
-_CHOICES = {"precision": CHOICES, "optimizer": OPTIMIZERS, "schedule": SCHEDULES, "choose": CHOOSING}
+_CHOICES = {"precision": PRECISIONS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES, "choose": CHOOSING}

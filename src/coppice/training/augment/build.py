@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int
 
 from coppice.audio.impulse_responses import open_impulse_responses
-from coppice.datasets.device_copies import device_copies
+from coppice.datasets.device_copies import device_copies, enough_responses
 from coppice.datasets.prepare import Prepared
 from coppice.networks.classifier import Classifier
 from coppice.training.augment.augmenter import Augmenter
@@ -43,6 +43,24 @@ def build_augmenter(
     if said.device_ir is None:
         return plain
     return replace(plain, copies=_copies(said.device_ir, data, rows, settings.seed))
+
+
+def check_augmentation(classifier: Classifier, data: Prepared, settings: TrainingSettings) -> None:
+    """Refuse what :func:`build_augmenter` would refuse, without computing anything.
+
+    Raises
+    ------
+    CoppiceError
+        If an augmentation cannot be had.
+    """
+    said = settings.augment
+    if said is None or classifier.band_mean is None or classifier.band_std is None:
+        return
+    Augmenter(said, data.front_end, classifier.band_mean, classifier.band_std)
+    if said.device_ir is not None:
+        enough_responses(open_impulse_responses(said.device_ir.folder), said.device_ir.copies)
+        for device in said.device_ir.devices or ():
+            data.of_device("train", device)
 
 
 def _copies(said: DeviceIR, data: Prepared, rows: Int[np.ndarray, " clips"], seed: int) -> DeviceCopies:
