@@ -152,12 +152,13 @@ def write_figures(figures: Sequence[Figure], folder: Path, formats: Sequence[str
         for name in formats:
             path = folder / f"{figure.name}.{name}"
             with whole_file(path) as temporary:
-                temporary.write_bytes(_render(spec, name))
+                temporary.write_bytes(render(spec, name))
             written.append(path)
     return tuple(written)
 
 
-def _render(spec: dict[str, Any], name: str) -> bytes:
+def render(spec: dict[str, Any], name: str) -> bytes:
+    """Return a specification drawn as ``svg``, ``png`` or ``pdf``."""
     if name == "svg":
         return str(vl_convert.vegalite_to_svg(spec, vl_version=VEGALITE_VERSION)).encode()
     if name == "png":

@@ -61,7 +61,7 @@ class Augmenter:
         said, ear = self.settings, self.front_end
         if said.gain is not None:
             gain(torch.zeros(1, 1, 1, 1), np.zeros(1), ear)
-        if said.time_roll is not None and self._most_frames == 0:
+        if said.time_roll is not None and self.most_frames == 0:
             raise CoppiceError(
                 f"time_roll.seconds is {said.time_roll.seconds:g}, which is less than half a frame; give at least "
                 f"{ear.hop_length / ear.sample_rate:g}, which is one."
@@ -76,7 +76,8 @@ class Augmenter:
                     )
 
     @property
-    def _most_frames(self) -> int:
+    def most_frames(self) -> int:
+        """How far ``time_roll`` rolls at most, in frames; 0 without it."""
         seconds = self.settings.time_roll.seconds if self.settings.time_roll else 0.0
         return round(seconds * self.front_end.sample_rate / self.front_end.hop_length)
 
@@ -115,7 +116,7 @@ class Augmenter:
             decibels = draw_gains(stream("gain"), count, decibels=said.gain.decibels)
             inputs = (gain(inputs * std + mean, decibels, self.front_end) - mean) / std
         if said.time_roll is not None:
-            inputs = time_roll(inputs, draw_shifts(stream("time_roll"), count, most=self._most_frames))
+            inputs = time_roll(inputs, draw_shifts(stream("time_roll"), count, most=self.most_frames))
         if said.spec_augment is not None:
             mask, (mels, frames) = said.spec_augment, inputs.shape[2:]
             bands = draw_masks(stream("freq_masks"), count, size=mels, masks=mask.freq_masks, most=mask.freq_bands)
