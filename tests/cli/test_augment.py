@@ -92,3 +92,10 @@ def test_a_teacher_of_something_else_is_refused_before_the_clips_are_read(coppic
     weightless = coppice(*args, trained, "--teacher-weight", "0")
     assert "the teacher's weight is 0.0; give a number above 0" in weightless.sentence
     assert "cannot read the model nowhere.pt" in coppice(*args, "nowhere.pt").sentence
+
+
+def test_each_device_is_heard_by_its_own_network(coppice, trained, sounds, tmp_path):
+    plain = json.loads(coppice("evaluate", trained, "--data", sounds, "--json").out)
+    args = ("evaluate", trained, "--data", sounds, "--json", "--device")
+    assert json.loads(coppice(*args, f"a={trained}").out) == plain  # these sounds are of no known device
+    assert "--device 'a' is not NAME=VALUE" in coppice(*args, "a").sentence

@@ -5,9 +5,12 @@ import torch
 
 from coppice.audio.presets import PRESETS
 from coppice.complexity.conventions import count
+from coppice.core.files import read_json
+from coppice.networks.checkpoint import load
 from coppice.networks.registry import build_network
 from coppice.recipes.material import recipe_front_end
 from coppice.recipes.recipe import load_recipe
+from coppice.recipes.run import run_single
 
 EPS = 2.220446049250313e-16
 KERAS = {
@@ -107,3 +110,25 @@ def test_the_validation_shares_are_those_of_the_keras_baselines():
     assert [load_recipe(f"dcase{year}-baseline").data.source for year in (2021, 2022, 2024, 2025)] == [
         "tau2020-mobile", "tau2022-mobile", "tau2022-mobile", "tau2022-mobile",
     ]  # fmt: skip
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("year", [2021, 2022, 2024])
+def test_one_epoch_on_real_clips_goes_the_whole_way(shared_data, tmp_path, monkeypatch, year):
+    monkeypatch.setenv("COPPICE_CACHE", str(tmp_path / "cache"))
+    sample = shared_data / "tau2022_sample"
+    changes = [
+        f"data.source={sample / 'meta.csv'}",
+        f"data.root={sample}",
+        "data.columns={file: filename, label: scene_label, recording: identifier, device: source_label}",
+        "front_end.duration_s=1.0",
+        "training.epochs=1",
+        "training.choose_from=0",
+    ]
+    recipe = load_recipe(f"dcase{year}-baseline", changes=changes)
+    assert run_single(recipe, tmp_path / "run").exists()
+    stored = {2021: "float16", 2022: "int8", 2024: "float16"}[year]
+    for folder in ("train", f"unpruned/{stored}"):
+        metrics = read_json(tmp_path / "run" / folder / "metrics.json")
+        assert metrics["evaluation"]["test"]["clips"] == 36
+    assert load(tmp_path / "run/train/checkpoint.safetensors").lineage[0]["epochs"] == 1

@@ -139,6 +139,9 @@ def evaluate(
     table: Annotated[
         str | None, typer.Option(help="Print only the table of the DCASE baselines: text, csv or latex.")
     ] = None,
+    device: Annotated[
+        list[str] | None, typer.Option(help="A recording device's own network, for its clips: a=FILE. Repeatable.")
+    ] = None,
     runtime: HearingRuntime = None,
     json: JsonFlag = False,
 ) -> None:
@@ -147,9 +150,11 @@ def evaluate(
     An exported ONNX file is scored by what ONNX Runtime computes.
 
     Example: `coppice evaluate checkpoint.safetensors --data recordings/`,
-    `coppice evaluate model.int8.onnx --data recordings/`
+    `coppice evaluate model.int8.onnx --data recordings/`,
+    `coppice evaluate general.safetensors --device a=device-a.safetensors --data recordings/`
     """
     from coppice.challenge.tables import check_format, table_of_predictions
+    from coppice.cli.values import pairs
     from coppice.evaluation.evaluate import evaluate as score
     from coppice.evaluation.evaluate import evaluate_sounds, write_predictions
     from coppice.export.posterior_graph import WAVEFORM
@@ -160,7 +165,11 @@ def evaluate(
     classifier = open_hearing(model, runtime=runtime)
     prepared = open_clips(data, root, classifier.known_front_end(), test_fold, bad_clips)
     if isinstance(classifier, Classifier) or classifier.takes != WAVEFORM:
-        scores, rows = score(classifier, prepared.log_mel(part), prepared.clips(part))
+        own = pairs(device, "--device", "a=device-a.safetensors")
+        devices = {name: open_hearing(Path(file), runtime=runtime) for name, file in own.items()}
+        scores, rows = score(classifier, prepared.log_mel(part), prepared.clips(part), devices=devices)
+    elif device:
+        raise CoppiceError("--device goes with networks that take log-mel; this file has its front end inside.")
     else:
         scores, rows = evaluate_sounds(classifier, prepared.clips(part))
     if predictions is not None:

@@ -40,7 +40,8 @@ def draw_masks(random: np.random.Generator, clips: int, *, size: int, masks: int
     start = random.random((clips, masks)) * (size - width)
     first, last = start.astype(np.int64), start.astype(np.int64) + width.astype(np.int64)
     place = np.arange(size)
-    return ((place >= first[..., None]) & (place < last[..., None])).any(axis=1)
+    masked: Bool[np.ndarray, "c s"] = ((place >= first[..., None]) & (place < last[..., None])).any(axis=1)
+    return masked
 
 
 def spec_augment(
