@@ -5,6 +5,8 @@ import pytest
 import soundfile
 import torch
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from coppice.core.errors import CoppiceError
 from coppice.core.files import digest
@@ -29,9 +31,9 @@ BEFORE = {
 @pytest.mark.parametrize("name", BEFORE)
 def test_stages_of_older_recipes_keep_their_digests(name):
     recipe = load_recipe(name)
-    settings = recipe.training.settings(seed=0).to_dict()
+    said = recipe.training.settings(seed=0).to_dict()
     network = recipe.network.model_dump()
-    trained = {"coppice": "0", "stage": "train", "data": "x", "network": network, "settings": settings}
+    trained = {"coppice": "0", "stage": "train", "data": "x", "network": network, "settings": said}
     step = next(iter(recipe.systems.values()))[1]
     tuned = {"before": "x", "step": step.identity(), "data": "x", "seed": 0, **outside(step.finetune, unpruned="x")}
     assert (digest(trained), digest(tuned)) == BEFORE[name]
@@ -52,14 +54,43 @@ def test_keys_become_settings():
         "warmup_epochs": 2,
         "augment": {"gain": {}, "freq_mixstyle": {"alpha": 0.1}},
     }
-    settings = Train.model_validate(said).settings(seed=7)
-    assert (settings.optimizer, settings.weight_decay, settings.schedule) == ("adamw", 1e-4, "cosine")
-    assert (settings.warmup_epochs, settings.seed) == (2.0, 7)
-    assert settings.augment == Augment(gain=Gain(), freq_mixstyle=FreqMixStyle(alpha=0.1))
+    found = Train.model_validate(said).settings(seed=7)
+    assert (found.optimizer, found.weight_decay, found.schedule) == ("adamw", 1e-4, "cosine")
+    assert (found.warmup_epochs, found.seed) == (2.0, 7)
+    assert found.augment == Augment(gain=Gain(), freq_mixstyle=FreqMixStyle(alpha=0.1))
+
+
+NAMES = st.text("ab1-_. /:#'\"é{[", min_size=1, max_size=6)
+FITS = st.fixed_dictionaries(
+    {},
+    optional={
+        "epochs": st.integers(1, 500),
+        "learning_rate": st.floats(1e-6, 1),
+        "optimizer": st.sampled_from(["adam", "adamw"]),
+        "weight_decay": st.floats(0, 1),
+        "schedule": st.sampled_from(["constant", "cosine"]),
+        "warmup_epochs": st.floats(0, 50),
+        "accumulate": st.integers(1, 8),
+        "ema": st.floats(0, 0.9999),
+        "soup": st.integers(1, 9),
+        "device": NAMES,
+        "augment": st.fixed_dictionaries({}, optional={"gain": st.just({}), "time_roll": st.just({"seconds": 0.3})}),
+        "teacher": st.lists(NAMES, min_size=1, max_size=3),
+    },
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(said=FITS)
+def test_a_fit_written_out_in_yaml_reads_as_itself_and_has_its_digest(said):
+    fit = Finetune.model_validate(said)
+    again = Finetune.model_validate(yaml.safe_load(yaml.safe_dump(fit.model_dump(mode="json"), allow_unicode=True)))
+    assert again == fit and digest(again.identity()) == digest(fit.identity())
+    assert again.settings(seed=3) == fit.settings(seed=3)
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("said", "expected"),
     [
         ({"teacher": "unpruned"}, Distil()),
         ({"distil": {}}, Distil()),
@@ -68,8 +99,8 @@ def test_keys_become_settings():
         ({"distil": None}, None),
     ],
 )
-def test_a_teacher_is_short_for_distilling_from_it(given, expected):
-    assert Finetune.model_validate(given).distil == expected
+def test_a_teacher_is_short_for_distilling_from_it(said, expected):
+    assert Finetune.model_validate(said).distil == expected
 
 
 @pytest.mark.parametrize(

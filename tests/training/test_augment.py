@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coppice.audio.front_end import front_end
 from coppice.audio.log_mel import log_mel
@@ -70,6 +72,20 @@ def test_masks_are_drawn_as_torchaudio_draws_them(random):
             expected[clip, start : start + int(width[clip, one])] = True
     assert np.array_equal(mask, expected) and mask.any(axis=1).mean() > 0.9
     assert not draw_masks(random, 3, size=5, masks=0, most=4).any()
+
+
+@given(
+    clips=st.integers(1, 5),
+    size=st.integers(1, 300),
+    masks=st.integers(0, 4),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 2**31),
+)
+def test_no_clip_loses_more_than_its_masks_are_wide(clips, size, masks, share, seed):
+    most = int(share * size)
+    mask = draw_masks(np.random.default_rng(seed), clips, size=size, masks=masks, most=most)
+    assert mask.shape == (clips, size)
+    assert mask.sum(axis=1).max() <= masks * max(most - 1, 0)
 
 
 def test_masked_bands_and_frames_are_filled_band_by_band(clips, random):
