@@ -286,6 +286,19 @@ def test_augmentation_changes_what_is_learnt_and_not_what_validation_hears(norme
     assert float(loss) == pytest.approx(augmented.history[-1]["validation_log_loss"], rel=1e-5)
 
 
+def test_a_fit_that_stops_as_soon_as_it_may_has_an_epoch_to_choose(linear, sides):
+    inputs, targets = sides[1]
+    learnt_by_heart = (sides[0][0], sides[0][1]), (inputs, (targets + 1) % CLASSES)
+    settings = how(epochs=60, choose="accuracy", choose_from=4, patience=4, learning_rate=0.3)
+    fitted = fit(linear, *learnt_by_heart, settings=settings)
+    assert fitted.epochs < 60 and fitted.best_epoch >= 4
+
+
+def test_settings_with_augmentation_need_an_augmenter(linear, sides):
+    with pytest.raises(CoppiceError, match="the settings have augment but fit got no augmenter"):
+        fit(linear, *sides, settings=how(augment=Augment(gain=Gain(3.0))))
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -345,6 +358,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_epoch_and_names_both(norme
         ({"soup": 0}, "soup is 0"),
         ({"soup": 2, "choose": "last"}, "soup is 2 but choose is 'last'"),
         ({"epochs": 5, "choose_from": 5}, "choose_from is 5 but there are 5 epochs"),
+        ({"patience": 30, "choose_from": 31}, "choose_from is 31 but patience is 30, so that the fit may stop before"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_by_name(given, sentence):

@@ -83,10 +83,9 @@ def fit(
 ) -> Fitted:
     """Fit a copy of a network and return it with its best epoch's weights.
 
-    Adam on cross-entropy, unless the settings say otherwise; validation log-loss decides when to stop and which epoch's
-    weights are kept. On a
-    processor with bfloat16 instructions the step runs in bfloat16 autocast, in the layout that
-    :func:`coppice.training.layout.training_layout` chooses; evaluation elsewhere is float32.
+    Adam on cross-entropy, unless the settings say otherwise; validation log-loss decides when to stop, and which
+    epoch's weights are kept. On a processor with bfloat16 instructions the step runs in bfloat16 autocast, in the
+    layout that :func:`coppice.training.layout.training_layout` chooses; evaluation elsewhere is float32.
 
     Parameters
     ----------
@@ -106,7 +105,8 @@ def fit(
         What a teacher says of the training clips, and how much that counts
         (:func:`coppice.training.teacher.taught_loss`). Validation is by the labels alone.
     augmenter : Augmenter, optional
-        What is done to the training batches.
+        What is done to the training batches; needed where the settings have ``augment``
+        (:func:`coppice.training.augment.build.build_augmenter`).
 
     Returns
     -------
@@ -123,6 +123,8 @@ def fit(
     for side, (_, targets) in (("training", train), ("validation", validation)):
         if not len(targets):
             raise CoppiceError(f"there are no {side} clips; check the split.")
+    if settings.augment is not None and augmenter is None:
+        raise CoppiceError("the settings have augment but fit got no augmenter; give one, or call train or finetune.")
     precision = choose_precision(settings.precision)
     say(f"{description} in {precision.name}: {precision.reason}")
     keep_freed_memory()
@@ -169,10 +171,9 @@ def fit(
             )
     if not best.kept:
         raise CoppiceError(
-            "training did not produce a single finite validation log-loss"
-            + (f" from epoch {settings.choose_from} on" if settings.choose_from else "")
-            + f", and stopped in epoch {len(history.rows) - 1}; use a smaller learning_rate "
-            f"(it was {settings.learning_rate:g})."
+            f"training did not produce a single finite validation log-loss from epoch {settings.choose_from} on, and "
+            f"stopped in epoch {len(history.rows) - 1}; use a smaller learning_rate (it was "
+            f"{settings.learning_rate:g})."
         )
     states = [weights for _, _, weights in best.kept]
     fitted = copy.deepcopy(network).float().cpu()

@@ -116,6 +116,12 @@ class TrainingSettings:
                 f"choose_from is {self.choose_from} but there are {self.epochs} epochs, from 0; give a smaller one."
             )
 
+        if self.choose_from > self.patience:
+            raise CoppiceError(
+                f"choose_from is {self.choose_from} but patience is {self.patience}, so that the fit may stop before; "
+                f"give a patience of at least {self.choose_from}."
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """Return them as plain data; what came after the first seven is left out where it has its default.
 

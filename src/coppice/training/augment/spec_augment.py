@@ -6,7 +6,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 
-def draw_masks(random: np.random.Generator, clips: int, *, size: int, masks: int, most: int) -> Bool[np.ndarray, "c s"]:
+def draw_masks(
+    random: np.random.Generator, clips: int, *, size: int, masks: int, most: int
+) -> Bool[np.ndarray, "clips size"]:
     """Draw stretches of an axis to mask, for each clip its own.
 
     A stretch is drawn as ``torchaudio.transforms.FrequencyMasking(most, iid_masks=True)`` draws it: a width below
@@ -40,8 +42,8 @@ def draw_masks(random: np.random.Generator, clips: int, *, size: int, masks: int
     start = random.random((clips, masks)) * (size - width)
     first, last = start.astype(np.int64), start.astype(np.int64) + width.astype(np.int64)
     place = np.arange(size)
-    masked: Bool[np.ndarray, "c s"] = ((place >= first[..., None]) & (place < last[..., None])).any(axis=1)
-    return masked
+    inside = (place >= first[..., None]) & (place < last[..., None])
+    return np.asarray(inside.any(axis=1))
 
 
 def spec_augment(
