@@ -57,7 +57,7 @@ def show(
     out: Annotated[Path, typer.Option("--out", "-o", help="The page (.html) or figure (.svg, .png, .pdf).")],
     augment: Annotated[
         str | None,
-        typer.Option(help="Some of device_ir,gain,time_roll,spec_augment,freq_mixstyle,mixup, at usual strengths."),
+        typer.Option(help="Some of device_ir, gain, time_roll, spec_augment, freq_mixstyle, mixup; usual strengths."),
     ] = None,
     responses: Annotated[Path | None, typer.Option(help="Folder of impulse responses, for device_ir.")] = None,
     recipe: Annotated[
