@@ -10,8 +10,9 @@ from coppice.audio.front_end import FrontEnd
 from coppice.audio.impulse_responses import ImpulseResponses, through_device
 from coppice.core.errors import CoppiceError
 from coppice.core.seeds import numpy_stream
+from coppice.datasets.alteration import Alteration
 from coppice.datasets.clips import Dataset
-from coppice.datasets.features import Alteration, load_features
+from coppice.datasets.features import load_features
 
 
 def device_copies(

@@ -1,7 +1,7 @@
 """The feature store: log-mel of every clip in one memory-mapped array, computed once."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from coppice.audio.log_mel import log_mel
 from coppice.core.errors import CoppiceError
 from coppice.core.files import digest, make_folder, plain_os_errors
 from coppice.core.progress import progress_bar, say
+from coppice.datasets.alteration import Alteration
 from coppice.datasets.cache import cache_folder
 from coppice.datasets.clips import Dataset
 from coppice.datasets.feature_file import FeatureFile, open_complete
@@ -28,22 +29,6 @@ from coppice.datasets.feature_file import FeatureFile, open_complete
 STORE_VERSION = 1
 CHUNK = 64  # clips between two marks on the disk; what a kill can cost
 _CHANGES = ("kept", "cut", "padded")
-
-
-@dataclass(frozen=True, eq=False)
-class Alteration:
-    """What is done to waveforms before their log-mel is computed, such as convolving them.
-
-    Parameters
-    ----------
-    key : JSON-able
-        All that it depends on, for the digest of the store.
-    alter : callable
-        Takes the row of the clip table and its waveform; returns a waveform of the same length.
-    """
-
-    key: Any
-    alter: Callable[[int, Float32[np.ndarray, " samples"]], Float32[np.ndarray, " samples"]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -158,7 +158,7 @@ def write_figures(figures: Sequence[Figure], folder: Path, formats: Sequence[str
 
 
 def render(spec: dict[str, Any], name: str) -> bytes:
-    """Return a specification drawn as ``svg``, ``png`` or ``pdf``."""
+    """Draw a specification that has its colours as a file of a format of :data:`FORMATS`."""
     if name == "svg":
         return str(vl_convert.vegalite_to_svg(spec, vl_version=VEGALITE_VERSION)).encode()
     if name == "png":
