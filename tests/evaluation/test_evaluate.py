@@ -1,5 +1,5 @@
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -128,3 +128,30 @@ def test_features_are_copied_out_of_the_store():
     taken = as_features(store, np.array([3, 1]))
     taken[0] = 0
     assert taken[1].tolist() == store[1].tolist() and store[3].any()
+
+
+class Turned(Told):
+    """Answers with the classes in turn."""
+
+    def forward(self, x):
+        return super().forward(x).roll(1, dims=1)
+
+
+def test_a_device_with_a_network_of_its_own_is_heard_by_it_and_all_others_by_the_first(scored, heard):
+    posteriors, targets, clips, labels = scored
+    own = replace(heard.classifier, network=Turned())
+    found, predictions = evaluate(heard.classifier, heard.log_mel, clips, devices={"a": own, "s9": own})
+    expected = np.where((clips["device"] == "a").to_numpy()[:, None], np.roll(posteriors, 1, axis=1), posteriors)
+    assert found["accuracy"] == sklearn_metrics.accuracy_score(targets, expected.argmax(1))
+    np.testing.assert_allclose(predictions[[f"p_{label}" for label in labels]], expected, atol=1e-6)
+    table = clips.assign(device=clips["device"].astype("string"))
+    assert evaluate(heard.classifier, heard.log_mel, table, devices={"a": own})[0]["accuracy"] == found["accuracy"]
+
+
+def test_a_devices_network_that_hears_otherwise_is_refused_by_device(scored, heard):
+    for other in (
+        replace(heard.classifier, labels=("tram", "park", "metro", "bus")),
+        replace(heard.classifier, front_end=front_end("dcase2021", duration_s=1.0)),
+    ):
+        with pytest.raises(CoppiceError, match="the model for device 'a' has other labels or another front end"):
+            evaluate(heard.classifier, heard.log_mel, scored[2], devices={"a": other})

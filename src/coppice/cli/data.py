@@ -71,6 +71,51 @@ def get(
     print_line(f"{name}: {len(dataset)} clips in {len(dataset.labels)} classes at {dataset.root}")
 
 
+@app.command()
+def show(
+    clips: Annotated[str, typer.Argument(help="A sound file, a folder, a CSV/TSV file, esc10, esc50 or synthetic.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page (.html) or figure (.svg, .png, .pdf).")],
+    augment: Annotated[
+        str | None,
+        typer.Option(help="Some of device_ir, gain, time_roll, spec_augment, freq_mixstyle, mixup; usual strengths."),
+    ] = None,
+    responses: Annotated[Path | None, typer.Option(help="Folder of impulse responses, for device_ir.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Show what this recipe trains with, with its front end and strengths.")
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="Where the recordings lie.")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="Name of a table's column: label=category. Repeatable.")
+    ] = None,
+    clip: Annotated[int, typer.Option(help="Which clip, from 0; the one behind it is mixed in where two are.")] = 0,
+    preset: Annotated[str, typer.Option(help="Front end.")] = "dcase2021",
+    duration: Annotated[float, typer.Option(help="Seconds of the clip.")] = 5.0,
+    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+) -> None:
+    """Draw the log-mel spectrogram of a clip, plain and with each augmentation, side by side.
+
+    Example: `coppice data show recordings/ --augment time_roll,spec_augment,gain --out augmented.html`,
+    `coppice data show recordings/ --recipe dcase2024-baseline --out augmented.png`
+    """
+    from coppice.recipes.look import look_at
+
+    names = [name.strip() for name in augment.split(",")] if augment is not None else None
+    path = look_at(
+        clips,
+        out,
+        names=names,
+        responses=responses,
+        recipe=recipe,
+        root=root,
+        columns=_columns(column),
+        clip=clip,
+        preset=preset,
+        duration_s=duration,
+        seed=seed,
+    )
+    print_line(f"spectrograms: {path}")
+
+
 def _columns(given: list[str] | None) -> dict[str, str] | None:
     from coppice.cli.values import pairs
 

@@ -82,35 +82,48 @@ def finetune(
     test_fold: TestFold = None,
     bad_clips: BadClips = "refuse",
     fraction: Annotated[float, typer.Option(help="Share of the training clips to use.")] = 1.0,
+    teacher: Annotated[
+        list[Path] | None, typer.Option(help="Also learn from this network, such as the unpruned one. Repeatable.")
+    ] = None,
+    teacher_weight: Annotated[float, typer.Option(help="Share of the loss that is the teacher's.")] = 0.5,
+    temperature: Annotated[float, typer.Option(help="What teacher's and student's logits are divided by.")] = 2.0,
     epochs: Epochs = 200,
     patience: Patience = 20,
     seed: Seed = 0,
 ) -> None:
     """Train on from a network's weights; OUT becomes a folder as with `train`.
 
-    Example: `coppice finetune pruned.safetensors --data recordings/ --out runs/mine/finetune`
+    Example: `coppice finetune pruned.safetensors --data recordings/ --out runs/mine/finetune`,
+    `coppice finetune pruned.safetensors --teacher unpruned.safetensors --data recordings/ --out runs/mine/taught`
     """
     from coppice.core.files import file_digest
     from coppice.networks.loading import load
     from coppice.recipes.record import record
     from coppice.recipes.stages import do_single_stage
     from coppice.training.settings import TrainingSettings
+    from coppice.training.teacher import Teacher
     from coppice.training.train import finetune as train_on
 
     classifier = load(model)
+    said = None
+    if teacher:
+        said = Teacher([load(one) for one in teacher], weight=teacher_weight, temperature=temperature)
+        said.check(classifier)
     prepared = open_clips(data, root, classifier.known_front_end(), test_fold, bad_clips)
     settings = TrainingSettings(epochs=epochs, patience=patience, seed=seed)
 
     def work(folder: Path) -> None:
-        tuned = train_on(classifier, prepared, settings=settings, fraction=fraction, folder=folder)
+        tuned = train_on(classifier, prepared, settings=settings, fraction=fraction, folder=folder, teacher=said)
         record(tuned, prepared, folder)
 
-    inputs = {
+    inputs: dict[str, Any] = {
         "model": file_digest(model),
         "settings": str(settings),
         "fraction": fraction,
         "data": clips_key(prepared),
     }
+    if teacher:
+        inputs["teacher"] = [*(file_digest(one) for one in teacher), teacher_weight, temperature]
     do_single_stage(out, inputs, work)
     print_line(f"fine-tuned: {out}")
 
@@ -126,6 +139,9 @@ def evaluate(
     table: Annotated[
         str | None, typer.Option(help="Print only the table of the DCASE baselines: text, csv or latex.")
     ] = None,
+    device: Annotated[
+        list[str] | None, typer.Option(help="A recording device's own network, for its clips: a=FILE. Repeatable.")
+    ] = None,
     runtime: HearingRuntime = None,
     json: JsonFlag = False,
 ) -> None:
@@ -134,9 +150,11 @@ def evaluate(
     An exported ONNX file is scored by what ONNX Runtime computes.
 
     Example: `coppice evaluate checkpoint.safetensors --data recordings/`,
-    `coppice evaluate model.int8.onnx --data recordings/`
+    `coppice evaluate model.int8.onnx --data recordings/`,
+    `coppice evaluate general.safetensors --device a=device-a.safetensors --data recordings/`
     """
     from coppice.challenge.tables import check_format, table_of_predictions
+    from coppice.cli.values import pairs
     from coppice.evaluation.evaluate import evaluate as score
     from coppice.evaluation.evaluate import evaluate_sounds, write_predictions
     from coppice.export.posterior_graph import WAVEFORM
@@ -147,7 +165,11 @@ def evaluate(
     classifier = open_hearing(model, runtime=runtime)
     prepared = open_clips(data, root, classifier.known_front_end(), test_fold, bad_clips)
     if isinstance(classifier, Classifier) or classifier.takes != WAVEFORM:
-        scores, rows = score(classifier, prepared.log_mel(part), prepared.clips(part))
+        own = pairs(device, "--device", "a=device-a.safetensors")
+        devices = {name: open_hearing(Path(file), runtime=runtime) for name, file in own.items()}
+        scores, rows = score(classifier, prepared.log_mel(part), prepared.clips(part), devices=devices)
+    elif device:
+        raise CoppiceError("--device goes with networks that take log-mel; this file has its front end inside.")
     else:
         scores, rows = evaluate_sounds(classifier, prepared.clips(part))
     if predictions is not None:

@@ -22,6 +22,7 @@ from coppice.audio.log_mel import log_mel
 from coppice.core.errors import CoppiceError
 from coppice.core.files import digest, make_folder, plain_os_errors
 from coppice.core.progress import progress_bar, say
+from coppice.datasets.alteration import Alteration
 from coppice.datasets.cache import cache_folder
 from coppice.datasets.clips import Dataset
 from coppice.datasets.feature_file import FeatureFile, open_complete
@@ -62,6 +63,7 @@ def load_features(
     folder: Path | None = None,
     bad_clips: str = "refuse",
     threads: int | None = None,
+    altered: Alteration | None = None,
 ) -> FeatureSet:
     """Compute the features of every clip, or take them from the store.
 
@@ -81,6 +83,8 @@ def load_features(
         What to do when a clip cannot be used: raise an error, or mark it as not usable.
     threads : int or None
         Clips worked on at the same time; None: one per processor.
+    altered : Alteration, optional
+        What is done to the waveforms first.
 
     Returns
     -------
@@ -104,11 +108,11 @@ def load_features(
     if bad_clips not in ("refuse", "skip"):
         raise CoppiceError(f"bad_clips is {bad_clips!r}; give 'refuse' or 'skip'.")
     place = make_folder((cache_folder() / "features") if folder is None else Path(folder))
-    store = place / store_key(dataset, front_end)
+    store = place / store_key(dataset, front_end, altered)
     if not store.exists():
         with _locked(store):
             if not store.exists():
-                _fill(store, dataset, front_end, threads or cpu_count())
+                _fill(store, dataset, front_end, threads or cpu_count(), altered)
     array, state = open_complete(store, (len(dataset), *front_end.shape))
     ids, files = dataset.clips["clip_id"].tolist(), dataset.clips["file"].tolist()
     problems = tuple((ids[int(row)], files[int(row)], sentence) for row, sentence in state["problems"].items())
@@ -121,11 +125,11 @@ def load_features(
     return FeatureSet(array=array, problems=problems, cut=state["cut"], padded=state["padded"], usable=usable)
 
 
-def store_key(dataset: Dataset, front_end: FrontEnd) -> str:
+def store_key(dataset: Dataset, front_end: FrontEnd, altered: Alteration | None = None) -> str:
     """Return the digest that names the store of a dataset and a front end.
 
     It changes when a file does (size, date, readability), when a stretch does, and with every constant of
-    the front end. Labels and folds do not matter.
+    the front end, and with what is done to the waveforms. Labels and folds do not matter.
     """
     seen: dict[str, Any] = {}
 
@@ -145,7 +149,8 @@ def store_key(dataset: Dataset, front_end: FrontEnd) -> str:
     ]
     # The preset is a name only; the same constants under another name give the same features.
     constants = {name: value for name, value in front_end.to_dict().items() if name != "preset"}
-    return digest({"store": STORE_VERSION, "clips": clips, "front_end": constants})
+    more = {} if altered is None else {"altered": altered.key}
+    return digest({"store": STORE_VERSION, "clips": clips, "front_end": constants, **more})
 
 
 @contextmanager
@@ -163,7 +168,7 @@ def _locked(store: Path) -> Iterator[None]:
         lock.release()
 
 
-def _fill(store: Path, dataset: Dataset, front_end: FrontEnd, threads: int) -> None:
+def _fill(store: Path, dataset: Dataset, front_end: FrontEnd, threads: int, altered: Alteration | None) -> None:
     clips = dataset.clips[["file", "start_s", "duration_s"]].to_dict("records")
     with FeatureFile(store, (len(clips), *front_end.shape)) as partial:
         todo = partial.missing_rows()
@@ -172,7 +177,10 @@ def _fill(store: Path, dataset: Dataset, front_end: FrontEnd, threads: int) -> N
 
         def work(row: int) -> tuple[int, np.ndarray | None, str]:
             try:
-                return row, *_features(clips[row], front_end)
+                if altered is None:
+                    return row, *_features(clips[row], front_end)
+                waveform, change = clip_waveform(clips[row], front_end)
+                return row, log_mel(altered.alter(row, waveform), front_end).numpy(), change
             except CoppiceError as error:
                 return row, None, str(error)
 

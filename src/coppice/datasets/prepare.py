@@ -13,7 +13,7 @@ from torch import Tensor
 
 from coppice.audio.front_end import FrontEnd
 from coppice.audio.front_end import front_end as preset_front_end
-from coppice.core.errors import CoppiceError
+from coppice.core.errors import CoppiceError, did_you_mean
 from coppice.datasets.clips import Dataset
 from coppice.datasets.feature_file import read_rows
 from coppice.datasets.features import load_features
@@ -69,6 +69,43 @@ class Prepared:
     def resplit(self, **how: Any) -> "Prepared":
         """Return the same clips under another split (see :func:`coppice.datasets.splits.split_dataset`)."""
         return replace(self, split=split_dataset(self.dataset, **how))
+
+    def of_device(self, part: str, device: str) -> Int[np.ndarray, " rows"]:
+        """Return the rows of one part's clips that were recorded with a device, in the clip table.
+
+        Raises
+        ------
+        CoppiceError
+            If there are none.
+        """
+        rows = self._rows(part)
+        devices = self.dataset.clips["device"].iloc[rows]
+        found = rows[(devices == device).fillna(False).to_numpy(dtype=bool)]
+        if not len(found):
+            known = sorted({str(one) for one in devices.dropna()})
+            hint = did_you_mean(device, known) if known else "The clips do not say which device they are from."
+            raise CoppiceError(f"no {part} clip was recorded with device {device!r}. {hint}")
+        return found
+
+    def heard_with(self, front_end: FrontEnd, *, folder: Path | None = None) -> "Prepared":
+        """Return the same clips and split with the features of another front end.
+
+        Raises
+        ------
+        CoppiceError
+            If a clip cannot be used with it.
+        """
+        if front_end == self.front_end:
+            return self
+        found = load_features(self.dataset, front_end, folder=folder)
+        return replace(
+            self,
+            front_end=front_end,
+            cut=found.cut,
+            padded=found.padded,
+            _features=found.array,
+            _stored=np.arange(len(self.dataset)),
+        )
 
     def side_of_clips(self) -> list[str]:
         """Return ``train``, ``validation``, ``test`` or ``unused`` for every clip, in the order of the table."""

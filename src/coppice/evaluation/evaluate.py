@@ -1,6 +1,6 @@
 """All scores of a classifier on a set of clips, and the file of its predictions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,7 +34,11 @@ class Scored(Hears, Protocol):
 
 
 def evaluate(
-    classifier: Scored, log_mel: Float[Tensor, "clips mels frames"], clips: pd.DataFrame
+    classifier: Scored,
+    log_mel: Float[Tensor, "clips mels frames"],
+    clips: pd.DataFrame,
+    *,
+    devices: Mapping[str, Scored] | None = None,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Score a classifier on clips.
 
@@ -46,6 +50,8 @@ def evaluate(
         Features of the clips, not normalised.
     clips : DataFrame
         One row per clip with ``clip_id``, ``label``, ``recording`` and, where known, ``device``.
+    devices : mapping, optional
+        Recording device -> the classifier that hears its clips, in place of the first one, as in DCASE 2025.
 
     Returns
     -------
@@ -59,11 +65,27 @@ def evaluate(
     Raises
     ------
     CoppiceError
-        If there are no clips, a label is not one of the classifier's, or a posterior is not a number.
+        If there are no clips, a label is not one of the classifier's, a posterior is not a number, or a device's
+        classifier hears or scores in another way.
     """
     if len(clips) != len(log_mel):
         raise CoppiceError(f"{len(clips)} clips do not go with {len(log_mel)} log-mels; give one for each clip.")
-    return _evaluated(classifier, lambda: classifier.posteriors(log_mel), clips)
+    for name, one in (devices or {}).items():
+        alike = one.labels == classifier.labels and one.score == classifier.score
+        if not alike or one.known_front_end() != classifier.known_front_end():
+            raise CoppiceError(
+                f"the model for device {name!r} has other labels or another front end than the first one."
+            )
+
+    def heard() -> Tensor:
+        posteriors = classifier.posteriors(log_mel)
+        for name, one in (devices or {}).items():
+            rows = torch.from_numpy((clips["device"] == name).fillna(False).to_numpy(dtype=bool, copy=True))
+            if rows.any():
+                posteriors[rows] = one.posteriors(log_mel[rows])
+        return posteriors
+
+    return _evaluated(classifier, heard, clips)
 
 
 def evaluate_sounds(classifier: Scored, clips: pd.DataFrame) -> tuple[dict[str, Any], pd.DataFrame]:

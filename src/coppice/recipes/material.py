@@ -8,8 +8,11 @@ from coppice.core.progress import say
 from coppice.datasets.prepare import Prepared, prepare
 from coppice.networks.classifier import Classifier
 from coppice.networks.registry import build_for_clips
+from coppice.recipes.fitting import Finetune, Fit
 from coppice.recipes.recipe import Recipe
 from coppice.recipes.steps import do_step, plain_steps
+from coppice.recipes.teachers import open_teacher
+from coppice.training.augment.build import check_augmentation
 from coppice.training.precision import choose_precision
 
 _CHECKED_CLIPS = 2  # enough to see that a criterion works
@@ -73,8 +76,11 @@ def check_systems(recipe: Recipe, data: Prepared) -> None:
     CoppiceError
         Naming the system and the step.
     """
-    choose_precision(recipe.training.precision)
     start = untrained(recipe, data)
+    try:
+        _check_fit(recipe.training, start, data)
+    except CoppiceError as error:
+        raise CoppiceError(f"training: {error}") from error
     for name, steps in recipe.systems.items():
         classifier = start
         for number, step in enumerate(steps, start=1):
@@ -82,8 +88,20 @@ def check_systems(recipe: Recipe, data: Prepared) -> None:
             try:
                 for plain in plain_steps(step, number, lambda before=before: before):  # type: ignore[misc]
                     if plain.step.finetune is not None:
-                        choose_precision(plain.step.finetune.precision)
+                        _check_fit(plain.step.finetune, start, data)
                     else:
                         classifier, _ = do_step(classifier, plain.step, seed=0, data=data, clips=_CHECKED_CLIPS)
             except CoppiceError as error:
                 raise CoppiceError(f"system {name!r}, step {number} ({step.kind}): {error}") from error
+
+
+def _check_fit(fit: Fit, start: Classifier, data: Prepared) -> None:
+    """Refuse a fit whose teacher, augmentation or clips cannot be had."""
+    choose_precision(fit.precision)
+    teacher = open_teacher(fit.distil, unpruned=start)
+    if teacher is not None:
+        teacher.check(start)
+    if isinstance(fit, Finetune) and fit.device is not None:
+        for part in ("train", "validation"):
+            data.of_device(part, fit.device)
+    check_augmentation(start, data, fit.settings(seed=0))

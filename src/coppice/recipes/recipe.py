@@ -8,7 +8,19 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from coppice.core.errors import CoppiceError, did_you_mean
-from coppice.recipes.step import Dense, Finetune, Fit, Iterative, Part, Progressive, Prune, Step
+from coppice.recipes.fitting import (
+    AugmentChoice,
+    DeviceIRChoice,
+    Distil,
+    Finetune,
+    FreqMixStyleChoice,
+    GainChoice,
+    Part,
+    SpecAugmentChoice,
+    TimeRollChoice,
+    Train,
+)
+from coppice.recipes.step import Dense, Iterative, Progressive, Prune, Step
 from coppice.recipes.yaml_file import read_mapping, sentence
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -77,7 +89,7 @@ class Recipe(Part):
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, default_factory=lambda: [0])]
     front_end: FrontEndChoice = FrontEndChoice()
     network: NetworkChoice = NetworkChoice()
-    training: Fit = Fit()
+    training: Train = Train()
     systems: dict[Name, list[Step]] = Field(default_factory=dict)
     headline: str | None = None
     quantize: Literal["float16", "bfloat16", "dynamic_int8", "int8"] | None = "float16"
@@ -171,7 +183,8 @@ def shipped_recipes() -> dict[str, Path]:
     Examples
     --------
     >>> sorted(shipped_recipes())
-    ['dcase2021-report', 'demo', 'esc10', 'esc10-entries', 'esc10-results', 'esc50']
+    ['dcase2021-baseline', 'dcase2021-report', 'dcase2022-baseline', 'dcase2024-baseline', 'dcase2025-baseline',
+     'demo', 'esc10', 'esc10-entries', 'esc10-results', 'esc50', 'tau2022']
     """
     folder = Path(__file__).parent / "shipped"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
@@ -200,12 +213,20 @@ def _siblings(location: tuple[int | str, ...]) -> list[str]:
         "data": Data,
         "synthetic": Synthetic,
         "split": SplitChoice,
-        "training": Fit,
+        "training": Train,
         "prune": Prune,
         "dense": Dense,
         "finetune": Finetune,
         "iterative": Iterative,
         "progressive": Progressive,
+        "augment": AugmentChoice,
+        "device_ir": DeviceIRChoice,
+        "gain": GainChoice,
+        "time_roll": TimeRollChoice,
+        "spec_augment": SpecAugmentChoice,
+        "freq_mixstyle": FreqMixStyleChoice,
+        "distil": Distil,
+        "teacher": Distil,
     }
     if len(location) == 1:
         return list(Recipe.model_fields)

@@ -24,8 +24,8 @@ from coppice.recipes.recipe import Recipe
 from coppice.recipes.record import record, record_int8
 from coppice.recipes.stages import Stage, do_stage, locked_run, refuse_foreign, tidy
 from coppice.recipes.steps import PlainStep, do_step, plain_steps
+from coppice.recipes.teachers import open_teacher, outside
 from coppice.reports.report import write_report
-from coppice.training.settings import TrainingSettings
 from coppice.training.train import finetune, train
 
 _REPEATS = 60
@@ -98,11 +98,25 @@ class SingleRun:
     def _train(self) -> Stage:
         recipe = self.recipe
         config = recipe.network.model_dump(exclude={"name"})
-        settings = TrainingSettings(**recipe.training.model_dump(), seed=self.seed)
-        inputs = {"data": self._data_digest, "network": recipe.network.model_dump(), "settings": asdict(settings)}
+        said = recipe.training
+        settings = said.settings(seed=self.seed)
+        inputs = {"data": self._data_digest, "network": recipe.network.model_dump(), "settings": settings.to_dict()}
+        if said.normalisation != "bands":
+            inputs["normalisation"] = said.normalisation
+        if said.distil is not None:
+            inputs["distil"] = said.distil.model_dump()
+        inputs |= outside(said, unpruned="")
 
         def work(folder: Path) -> None:
-            trained = train(self.data, network=recipe.network.name, config=config, settings=settings, folder=folder)
+            trained = train(
+                self.data,
+                network=recipe.network.name,
+                config=config,
+                settings=settings,
+                folder=folder,
+                teacher=open_teacher(said.distil, unpruned=None),
+                normalisation=said.normalisation,
+            )
             record(trained, self.data, folder)
 
         entry = {"id": "train", "title": "unpruned", "system": None, "kind": "train", "parent": None}
@@ -112,19 +126,25 @@ class SingleRun:
         before, parent = trained, "train"
         for number, step in enumerate(self.recipe.systems[system], start=1):
             for plain in plain_steps(step, number, partial(load, before.folder / _CHECKPOINT)):
-                before, parent = self._step(system, plain, before, parent)
+                before, parent = self._step(system, plain, before, parent, trained)
         if self.recipe.quantize:
             self._quantize(before, system=system, parent=parent)
 
-    def _step(self, system: str, plain: PlainStep, before: Stage, parent: str) -> tuple[Stage, str]:
+    def _step(self, system: str, plain: PlainStep, before: Stage, parent: str, trained: Stage) -> tuple[Stage, str]:
         step = plain.step
 
         def work(folder: Path) -> None:
             classifier = load(before.folder / _CHECKPOINT)
             if step.finetune is not None:
-                settings = TrainingSettings(**step.finetune.model_dump(exclude={"fraction"}), seed=self.seed)
-                fraction = step.finetune.fraction
-                classifier = finetune(classifier, self.data, settings=settings, fraction=fraction, folder=folder)
+                classifier = finetune(
+                    classifier,
+                    self.data,
+                    settings=step.finetune.settings(seed=self.seed),
+                    fraction=step.finetune.fraction,
+                    device=step.finetune.device,
+                    folder=folder,
+                    teacher=open_teacher(step.finetune.distil, unpruned=trained.folder / _CHECKPOINT),
+                )
             else:
                 classifier, plan = do_step(classifier, step, seed=self.seed, data=self.data)
                 if plan is not None:
@@ -140,8 +160,9 @@ class SingleRun:
             "parent": parent,
             "folder": f"systems/{identity}",
         }
-        said = step.model_dump(include=set(_TITLES))
-        inputs = {"before": before.digest, "step": said, "data": self._data_digest, "seed": self.seed}
+        inputs = {"before": before.digest, "step": step.identity(), "data": self._data_digest, "seed": self.seed}
+        if step.finetune is not None:
+            inputs |= outside(step.finetune, unpruned=trained.digest)
         return self._do(entry, inputs, work), identity
 
     def _quantize(self, before: Stage, *, system: str | None, parent: str = "train") -> None:

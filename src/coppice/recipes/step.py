@@ -2,34 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from coppice.core.errors import CoppiceError
 from coppice.pruning.planning.budget import Budget
-
-
-class Part(BaseModel):
-    """Base of everything in a recipe: frozen, and unknown keys are mistakes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
-
-
-class Fit(Part):
-    """How a network is fitted."""
-
-    epochs: Annotated[int, Field(ge=1)] = 200
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    learning_rate: Annotated[float, Field(gt=0, lt=10)] = 1e-3
-    patience: Annotated[int, Field(ge=1)] = 30
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    mixup: Annotated[float, Field(ge=0, le=10)] = 0.0
-
-
-class Finetune(Fit):
-    """How a pruned network is fitted."""
-
-    patience: Annotated[int, Field(ge=1)] = 20
-    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+from coppice.recipes.fitting import Finetune, Part
 
 
 class Prune(Part):
@@ -40,7 +17,7 @@ class Prune(Part):
     ratios: dict[str, float] | float | None = None
     budget: dict[str, int | float | str] | None = None
     layers: list[str] | None = None
-    protect: list[str] = []
+    protect: list[str] = []  # noqa: RUF012 - pydantic copies it
     scope: Literal["layer", "network"] | None = None
     normalisation: Literal["mean", "l2"] = "mean"
     rounding: Literal["ceil", "floor"] = "ceil"
@@ -153,6 +130,17 @@ class Step(Part):
         if sum(getattr(self, kind) is not None for kind in type(self).model_fields) != 1:
             raise ValueError("a step is exactly one of prune, dense, finetune, iterative, progressive and reset")
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the digest of a plain step's stage is taken of.
+
+        Examples
+        --------
+        >>> Step(dense=Dense(units={"dense1": 32})).identity()
+        {'prune': None, 'dense': {'units': {'dense1': 32}}, 'finetune': None}
+        """
+        said = self.model_dump(include={"prune", "dense"})
+        return {**said, "finetune": None if self.finetune is None else self.finetune.identity()}
 
     @property
     def kind(self) -> str:

@@ -16,7 +16,8 @@ from coppice.pruning.planning.decide import plan
 from coppice.pruning.planning.schedule import Schedule
 from coppice.pruning.surgery.dense import shrink_dense
 from coppice.pruning.surgery.prune import prune
-from coppice.recipes.step import Finetune, Progressive, Prune, Step, prune_like
+from coppice.recipes.fitting import Finetune
+from coppice.recipes.step import Progressive, Prune, Step, prune_like
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from coppice.core.errors import CoppiceError, did_you_mean
+from coppice.recipes.fitting import Finetune
 from coppice.recipes.recipe import Recipe
-from coppice.recipes.step import Finetune, Prune
+from coppice.recipes.step import Prune
 from coppice.recipes.yaml_file import put
 
 SYSTEM = "pruned"  # what the one system of a point's recipe is called

@@ -56,7 +56,8 @@ def run_study(
     Returns
     -------
     Path
-        The folder, with ``results.csv``, ``study.json`` and ``study.html``. Runs that failed are in there, with the reason.
+        The folder, with ``results.csv``, ``study.json`` and ``study.html``. Runs that failed are in there, with the
+        reason.
 
     Raises
     ------

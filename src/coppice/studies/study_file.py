@@ -8,8 +8,8 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from coppice.core.errors import CoppiceError, did_you_mean
+from coppice.recipes.fitting import Part
 from coppice.recipes.recipe import Name, Recipe, check_recipe, find_recipe
-from coppice.recipes.step import Part
 from coppice.recipes.yaml_file import apply_change, put, read_mapping, sentence
 from coppice.studies.axes import check_axis, label, whole_steps
 

@@ -15,27 +15,50 @@ from coppice.core.files import plain_os_errors
 MONITOR = "validation_log_loss"
 
 
-class BestEpoch(Callback):
-    """Holds the weights of the epoch with the lowest validation log-loss; travels in the resume point."""
+class BestEpochs(Callback):
+    """Holds the weights of the best epochs; travels in the resume point.
 
-    def __init__(self) -> None:
-        self.epoch, self.score = -1, float("inf")
-        self.weights: dict[str, torch.Tensor] = {}
+    Parameters
+    ----------
+    count : int >= 1
+        How many epochs.
+    choose : {"log_loss", "accuracy", "last"}
+        The lowest validation log-loss, the highest validation accuracy, or the last epoch whose log-loss is a number.
+    start : int
+        The first epoch that counts.
+    """
+
+    def __init__(self, *, count: int = 1, choose: str = "log_loss", start: int = 0) -> None:
+        self.count, self.choose, self.start = count, choose, start
+        # (score, epoch) -> weights, the best first; a lower score is better
+        self.kept: list[tuple[float, int, dict[str, torch.Tensor]]] = []
+
+    @property
+    def epoch(self) -> int:
+        """The best epoch; −1: none yet."""
+        return self.kept[0][1] if self.kept else -1
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the weights if they are the best so far; the first of equals wins."""
-        score = float(trainer.callback_metrics[MONITOR])
-        if score < self.score:
-            self.epoch, self.score = trainer.current_epoch, score
-            self.weights = {name: t.detach().clone() for name, t in pl_module.network.state_dict().items()}
+        """Take the weights if they are among the best so far; the first of equals wins."""
+        loss, epoch = float(trainer.callback_metrics[MONITOR]), trainer.current_epoch
+        if epoch < self.start or not math.isfinite(loss):
+            return
+        score = {
+            "log_loss": loss,
+            "accuracy": -float(trainer.callback_metrics["validation_accuracy"]),
+            "last": -float(epoch),
+        }[self.choose]
+        if len(self.kept) < self.count or score < self.kept[-1][0]:
+            weights = {name: t.detach().clone() for name, t in pl_module.watched.state_dict().items()}
+            self.kept = sorted([*self.kept, (score, epoch, weights)], key=lambda one: one[:2])[: self.count]
 
     def state_dict(self) -> dict[str, Any]:
         """Return what resuming needs."""
-        return {"epoch": self.epoch, "score": self.score, "weights": self.weights}
+        return {"kept": [list(one) for one in self.kept]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take it up again."""
-        self.epoch, self.score, self.weights = state_dict["epoch"], state_dict["score"], state_dict["weights"]
+        self.kept = [(score, epoch, weights) for score, epoch, weights in state_dict["kept"]]
 
 
 class History(Callback):
@@ -88,14 +111,15 @@ class StaysStopped(Callback):
 class EpochBar(Callback):
     """Moves the progress bar once an epoch."""
 
-    def __init__(self, advance: Callable[[int, str], None], best: BestEpoch) -> None:
-        self._advance, self._best, self._shown = advance, best, 0
+    def __init__(self, advance: Callable[[int, str], None], history: History) -> None:
+        self._advance, self._history, self._shown = advance, history, 0
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the newest and the best validation log-loss."""
         done = trainer.current_epoch + 1
         now = float(trainer.callback_metrics[MONITOR])
-        note = f"validation log-loss {now:.3f} (best {self._best.score:.3f})"
+        best = min(row[MONITOR] for row in self._history.rows)
+        note = f"validation log-loss {now:.3f} (best {best:.3f})"
         self._advance(done - self._shown, note)
         self._shown = done
 

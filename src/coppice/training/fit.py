@@ -15,19 +15,21 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 
 from coppice.core.errors import CoppiceError
 from coppice.core.files import make_folder
 from coppice.core.progress import progress_bar, say
-from coppice.core.seeds import seed_global
 from coppice.training.allocator import keep_freed_memory
+from coppice.training.augment.augmenter import Augmenter
+from coppice.training.averaging import average_weights, remeasure_norms_
 from coppice.training.batches import ordered_batches, shuffled_batches
-from coppice.training.callbacks import MONITOR, BestEpoch, EpochBar, History, ResumePoint, StaysStopped
+from coppice.training.callbacks import MONITOR, BestEpochs, EpochBar, History, ResumePoint, StaysStopped
+from coppice.training.fitting import Fitting
 from coppice.training.layout import training_layout
-from coppice.training.mixup import mixup_loss
+from coppice.training.memory import plain_out_of_memory
 from coppice.training.precision import Precision, choose_precision
 from coppice.training.settings import TrainingSettings
 from coppice.training.teacher import Teacher
@@ -45,7 +47,7 @@ class Fitted:
     network : nn.Module
         A new network with the best epoch's weights, in eval mode, in float32, on the CPU.
     best_epoch : int
-        Epoch (from 0) with the lowest validation log-loss.
+        Epoch (from 0) with the lowest validation log-loss, or what else the settings choose by.
     epochs : int
         How many were run.
     stopped : str
@@ -54,6 +56,8 @@ class Fitted:
         One row per epoch.
     precision : Precision
         The arithmetic that was chosen, and why.
+    soup : tuple of int
+        The epochs whose weights were averaged, the best first; empty where none were.
     """
 
     network: nn.Module
@@ -62,39 +66,7 @@ class Fitted:
     stopped: str
     history: list[dict[str, float]]
     precision: Precision
-
-
-class _Fitting(LightningModule):
-    """Cross-entropy and Adam around a network, for Lightning."""
-
-    def __init__(self, network: nn.Module, settings: TrainingSettings, teacher: Teacher | None) -> None:
-        super().__init__()
-        self.network, self.settings, self.teacher = network, settings, teacher
-        self._validation: list[tuple[Tensor, Tensor]] = []
-
-    def training_step(self, batch: tuple[Inputs, Targets, *tuple[Tensor, ...]], index: int) -> Tensor:
-        # Dropout depends on (seed, epoch, step) only, so what is run again after a kill is the same.
-        seed_global(self.settings.seed, "step", self.current_epoch, index)
-        inputs, targets, *soft = batch
-        loss = mixup_loss(
-            self.network, inputs, targets, alpha=self.settings.mixup, soft=next(iter(soft), None), teacher=self.teacher
-        )
-        self.log("train_log_loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
-        return loss
-
-    def validation_step(self, batch: tuple[Inputs, Targets], index: int) -> None:
-        inputs, targets = batch
-        self._validation.append((self.network(inputs).double(), targets))
-
-    def on_validation_epoch_end(self) -> None:
-        logits = torch.cat([logits for logits, _ in self._validation])
-        targets = torch.cat([targets for _, targets in self._validation])
-        self._validation.clear()
-        self.log(MONITOR, nn.functional.cross_entropy(logits, targets))
-        self.log("validation_accuracy", (logits.argmax(1) == targets).double().mean())
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.network.parameters(), lr=self.settings.learning_rate)
+    soup: tuple[int, ...] = ()
 
 
 def fit(
@@ -107,12 +79,13 @@ def fit(
     description: str = "training",
     soft: Float[Tensor, "clips classes"] | None = None,
     teacher: Teacher | None = None,
+    augmenter: Augmenter | None = None,
 ) -> Fitted:
     """Fit a copy of a network and return it with its best epoch's weights.
 
-    Adam on cross-entropy; validation log-loss decides when to stop and which epoch's weights are kept. On a
-    processor with bfloat16 instructions the step runs in bfloat16 autocast, in the layout that
-    :func:`coppice.training.layout.training_layout` chooses; evaluation elsewhere is float32.
+    Adam on cross-entropy, unless the settings say otherwise; validation log-loss decides when to stop, and which
+    epoch's weights are kept. On a processor with bfloat16 instructions the step runs in bfloat16 autocast, in the
+    layout that :func:`coppice.training.layout.training_layout` chooses; evaluation elsewhere is float32.
 
     Parameters
     ----------
@@ -131,6 +104,9 @@ def fit(
     soft, teacher : Tensor and Teacher, optional
         What a teacher says of the training clips, and how much that counts
         (:func:`coppice.training.teacher.taught_loss`). Validation is by the labels alone.
+    augmenter : Augmenter, optional
+        What is done to the training batches; needed where the settings have ``augment``
+        (:func:`coppice.training.augment.build.build_augmenter`).
 
     Returns
     -------
@@ -139,7 +115,7 @@ def fit(
     Raises
     ------
     CoppiceError
-        If there are no clips, the resume point is damaged, or the loss stops being a number.
+        If there are no clips, the resume point is damaged, the loss is never a number, or the memory does not suffice.
     KeyboardInterrupt
         On Ctrl-C, after which the same call resumes.
     """
@@ -147,21 +123,33 @@ def fit(
     for side, (_, targets) in (("training", train), ("validation", validation)):
         if not len(targets):
             raise CoppiceError(f"there are no {side} clips; check the split.")
+    if settings.augment is not None and augmenter is None:
+        raise CoppiceError("the settings have augment but fit got no augmenter; give one, or call train or finetune.")
     precision = choose_precision(settings.precision)
     say(f"{description} in {precision.name}: {precision.reason}")
     keep_freed_memory()
-    module = _Fitting(copy.deepcopy(network).float().train(), settings, teacher)
+    warmup, steps = _steps(settings, len(train[1]))
+    module = Fitting(
+        copy.deepcopy(network).float().train(),
+        settings,
+        teacher=teacher,
+        augmenter=augmenter,
+        warmup=warmup,
+        steps=steps,
+    )
     _hold_frozen_(module)
     module.to(memory_format=training_layout(network))
-    best, history = BestEpoch(), History()
+    best = BestEpochs(count=settings.soup, choose=settings.choose, start=settings.choose_from)
+    history = History()
     resume = make_folder(folder) / "resume.ckpt" if folder is not None else None
     with progress_bar(description, settings.epochs) as advance, _quiet_lightning():
         early = EarlyStopping(MONITOR, patience=settings.patience, mode="min")
         callbacks: list[Any] = [best, early, history, StaysStopped(early, history)]
-        callbacks += [EpochBar(advance, best)] + ([ResumePoint(resume)] if resume else [])
+        callbacks += [EpochBar(advance, history)] + ([ResumePoint(resume)] if resume else [])
         trainer = Trainer(
             max_epochs=settings.epochs,
             precision=precision.lightning,
+            accumulate_grad_batches=settings.accumulate,
             devices=1,
             callbacks=callbacks,
             logger=False,
@@ -170,24 +158,29 @@ def fit(
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        with _plain_interrupt():
+        # Which clip is which comes last, for augmentation that has copies of some.
+        more = [] if soft is None else [soft]
+        more += [] if augmenter is None else [torch.arange(len(train[1]))]
+        with _plain_interrupt(), plain_out_of_memory(settings.batch_size):
             trainer.fit(
                 module,
-                shuffled_batches(
-                    *train, *(() if soft is None else (soft,)), batch_size=settings.batch_size, seed=settings.seed
-                ),
+                shuffled_batches(*train, *more, batch_size=settings.batch_size, seed=settings.seed),
                 ordered_batches(*validation, batch_size=64),
                 ckpt_path=str(resume) if resume and _is_resume_point(resume) else None,
                 weights_only=True,
             )
-    if not best.weights:
+    if not best.kept:
         raise CoppiceError(
-            "training did not produce a single finite validation log-loss; use a smaller learning_rate "
-            f"(it was {settings.learning_rate:g})."
+            f"training did not produce a single finite validation log-loss from epoch {settings.choose_from} on, and "
+            f"stopped in epoch {len(history.rows) - 1}; use a smaller learning_rate (it was "
+            f"{settings.learning_rate:g})."
         )
+    states = [weights for _, _, weights in best.kept]
     fitted = copy.deepcopy(network).float().cpu()
-    fitted.load_state_dict(best.weights)
-    if not all(torch.isfinite(tensor).all() for tensor in best.weights.values()):
+    fitted.load_state_dict(states[0] if len(states) == 1 else average_weights(states))
+    if len(states) > 1:
+        remeasure_norms_(fitted, train[0])
+    if not all(torch.isfinite(tensor).all() for tensor in fitted.state_dict().values()):
         raise CoppiceError(
             "training left weights or running statistics that are not numbers; use a smaller learning_rate "
             f"(it was {settings.learning_rate:g})."
@@ -195,6 +188,7 @@ def fit(
     stopped = f"no better validation log-loss for {settings.patience} epochs"
     if not math.isfinite(history.rows[-1][MONITOR]):
         stopped = f"validation log-loss was not a number in epoch {len(history.rows) - 1}"
+        say(f"{description}: {stopped}; the weights of epoch {best.epoch} are kept. Try a smaller learning_rate.")
     elif len(history.rows) == settings.epochs:
         stopped = "all epochs run"
     return Fitted(
@@ -204,7 +198,21 @@ def fit(
         stopped=stopped,
         history=history.rows,
         precision=precision,
+        soup=tuple(epoch for _, epoch, _ in best.kept) if len(states) > 1 else (),
     )
+
+
+def _steps(settings: TrainingSettings, clips: int) -> tuple[int, int]:
+    """Return the optimizer steps of the warm-up and of the whole fit."""
+    in_epoch = math.ceil(math.ceil(clips / settings.batch_size) / settings.accumulate)
+    total = settings.epochs * in_epoch
+    warmup = settings.warmup_steps or round(settings.warmup_epochs * in_epoch)
+    if warmup >= total:
+        say(
+            f"the warm-up takes {warmup} steps but the whole fit {total}, so that the learning rate does not get to "
+            f"{settings.learning_rate:g}; give fewer warmup_steps"
+        )
+    return warmup, total
 
 
 def _hold_frozen_(module: nn.Module) -> None:

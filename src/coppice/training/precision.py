@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from coppice.core.errors import CoppiceError, did_you_mean
-
-CHOICES = ("auto", "float32", "bfloat16")
+from coppice.training.settings import PRECISIONS as CHOICES
 
 
 @dataclass(frozen=True)

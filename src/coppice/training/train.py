@@ -1,12 +1,13 @@
 """The verbs ``train`` and ``finetune``: from prepared clips to a classifier."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from coppice.core.errors import CoppiceError
@@ -16,9 +17,12 @@ from coppice.datasets.prepare import Prepared
 from coppice.datasets.splits import subset
 from coppice.networks.classifier import Classifier
 from coppice.networks.registry import build_for_clips
+from coppice.training.augment.build import build_augmenter
 from coppice.training.fit import Fitted, fit
 from coppice.training.settings import TrainingSettings
 from coppice.training.teacher import Teacher
+
+_SAID = "teacher.npy"  # what a teacher says of the training clips, beside the resume point
 
 
 def train(
@@ -29,6 +33,7 @@ def train(
     settings: TrainingSettings | None = None,
     folder: Path | None = None,
     teacher: Teacher | None = None,
+    normalisation: str = "bands",
 ) -> Classifier:
     """Train a network from scratch.
 
@@ -48,6 +53,8 @@ def train(
         Leaves ``history.csv`` there and, until the end, the point from which an interrupted call goes on.
     teacher : Teacher, optional
         Whose posteriors are learnt beside the labels: a larger network, or an ensemble.
+    normalisation : {"bands", "none"}
+        Whether the network takes log-mel with mean 0 and standard deviation 1 in every band, or as it is.
 
     Returns
     -------
@@ -60,8 +67,10 @@ def train(
         For a network that does not fit the data, or training that diverges.
     """
     settings = settings or TrainingSettings()
+    if normalisation not in ("bands", "none"):
+        raise CoppiceError(f"normalisation is {normalisation!r}; give bands or none.")
     bands, frames = data.front_end.shape
-    mean, std = _measured_bands(data)
+    mean, std = _measured_bands(data) if normalisation == "bands" else (torch.zeros(bands), torch.ones(bands))
     seed_global(settings.seed, "weights")
     classifier = Classifier(
         network=build_for_clips(
@@ -72,7 +81,7 @@ def train(
         band_mean=mean,
         band_std=std,
     )
-    return _fit(classifier, data, settings, fraction=1.0, folder=folder, what="train", teacher=teacher)
+    return _fit(classifier, data, settings, fraction=1.0, device=None, folder=folder, what="train", teacher=teacher)
 
 
 def finetune(
@@ -81,6 +90,7 @@ def finetune(
     *,
     settings: TrainingSettings | None = None,
     fraction: float = 1.0,
+    device: str | None = None,
     folder: Path | None = None,
     teacher: Teacher | None = None,
 ) -> Classifier:
@@ -97,6 +107,8 @@ def finetune(
         How to fit.
     fraction : float in (0, 1]
         Share of the training clips to use: stratified, seeded, whole recordings.
+    device : str, optional
+        Only clips of this recording device, for training and for validation.
     folder, teacher : optional
         See :func:`train`.
 
@@ -112,7 +124,9 @@ def finetune(
     """
     classifier = at_home_in(data, classifier)
     settings = settings or TrainingSettings()
-    return _fit(classifier, data, settings, fraction=fraction, folder=folder, what="finetune", teacher=teacher)
+    return _fit(
+        classifier, data, settings, fraction=fraction, device=device, folder=folder, what="finetune", teacher=teacher
+    )
 
 
 def at_home_in(data: Prepared, classifier: Classifier) -> Classifier:
@@ -154,49 +168,77 @@ def _fit(
     settings: TrainingSettings,
     *,
     fraction: float,
+    device: str | None,
     folder: Path | None,
     what: str,
     teacher: Teacher | None,
 ) -> Classifier:
-    rows = data.split.train
+    rows, checked = data.split.train, data.split.validation
+    if device is not None:
+        rows, checked = (data.of_device(part, device) for part in ("train", "validation"))
     if fraction != 1.0:
         rows = subset(rows, data.dataset, fraction=fraction, seed=settings.seed)
 
     def inputs(log_mel: Float[Tensor, "clips mels frames"]) -> Float[Tensor, "clips 1 mels frames"]:
         return classifier.normalise(log_mel)
 
-    log_mel = data.log_mel("train", rows)
+    augmenter = build_augmenter(classifier, data, rows, settings)
+    soft = None if teacher is None else _soft_targets(teacher, classifier, data, rows, folder)
     fitted = fit(
         classifier.network,
-        (inputs(log_mel), data.targets("train", rows)),
-        (inputs(data.log_mel("validation")), data.targets("validation")),
+        (inputs(data.log_mel("train", rows)), data.targets("train", rows)),
+        (inputs(data.log_mel("validation", checked)), data.targets("validation", checked)),
         settings=settings,
         folder=folder,
         description={"train": "training", "finetune": "fine-tuning"}[what],
-        soft=None if teacher is None else teacher.soft_targets(classifier, log_mel),
+        soft=soft,
         teacher=teacher,
+        augmenter=augmenter,
     )
     if folder is not None:
         with whole_file(folder / "history.csv") as temporary:
             pd.DataFrame(fitted.history).to_csv(temporary, index=False)
-        (folder / "resume.ckpt").unlink(missing_ok=True)
-    taught: dict[str, Any] = {} if teacher is None else {"teacher": teacher.to_dict()}
+        for name in ("resume.ckpt", _SAID):
+            (folder / name).unlink(missing_ok=True)
+    more: dict[str, Any] = {} if teacher is None else {"teacher": teacher.to_dict()}
+    if device is not None:
+        more["device"] = device
     return classifier.after(
         fitted.network,
         verb=what,
         fraction=fraction,
         clips=len(rows),
-        settings=asdict(settings),
-        **taught,
+        settings=settings.to_dict(),
+        **more,
         **_summary(fitted),
     )
 
 
+def _soft_targets(
+    teacher: Teacher, student: Classifier, data: Prepared, rows: Int[np.ndarray, " clips"], folder: Path | None
+) -> Float[Tensor, "clips classes"]:
+    """Return what a teacher says; asked once for each stage, whatever interrupts it."""
+    if folder is None:
+        return teacher.soft_targets(student, data, rows)
+    path = folder / _SAID
+    if path.exists():
+        teacher.check(student)
+        said = np.load(path, allow_pickle=False)
+        if said.shape == (len(rows), len(student.labels)) and said.dtype == np.float32:
+            return torch.from_numpy(said)
+    soft = teacher.soft_targets(student, data, rows)
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        np.save(file, soft.numpy(), allow_pickle=False)
+    return soft
+
+
 def _summary(fitted: Fitted) -> dict[str, Any]:
+    soup = {"soup": list(fitted.soup)} if fitted.soup else {}
     return {
         "best_epoch": fitted.best_epoch,
         "epochs": fitted.epochs,
         "stopped": fitted.stopped,
         "precision": fitted.precision.name,
         "precision_reason": fitted.precision.reason,
+        **soup,
     }

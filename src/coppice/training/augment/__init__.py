@@ -1,0 +1,1 @@
+"""Augmentation: what is done to training clips, anew in every epoch, before the network hears them."""
