@@ -165,6 +165,8 @@ def whole_spec(figure: Figure, figures: StudyFigures, style: str) -> dict[str, A
 
 
 def _smaller(layer: dict[str, Any]) -> dict[str, Any]:
+    if "layer" in layer:
+        return layer | {"layer": [_smaller(each) for each in layer["layer"]]}
     mark = {name: value * _SMALLER.get(name, 1) if name in _SMALLER else value for name, value in layer["mark"].items()}
     return layer | {"mark": mark}
 
