@@ -1,6 +1,7 @@
 """How long the page of a study takes to write and to open, for 100, 1,000 and 10,000 runs."""
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -91,8 +92,9 @@ def main() -> None:
     text = (
         f"## The page of a study\n\n{machine()}. Results made by a seeded procedure (`tests/made_study.py`), one run "
         "in a hundred failed. *Write*: the whole command `coppice study page`, imports included, in seconds, median "
-        f"and slowest of {BUILT}. *Open*: from the address to all charts drawn and the table there, in headless Chromium "
-        f"just started, in seconds, median and slowest of {OPENED}. To reach at 10,000 runs: 10 s and 2 s.\n\n"
+        f"and slowest of {BUILT}. *Open*: from the address to all charts drawn and the table there, in headless "
+        f"Chromium just started, in seconds, median and slowest of {OPENED}. To reach at 10,000 runs: 10 s and 2 s. "
+        f"Load average at the end: {os.getloadavg()[0]:.1f}.\n\n"
     )
     text += table(["study", "runs", "write", "results.csv", "study.html", "open"], rows)
     print(text)

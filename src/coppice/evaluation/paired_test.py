@@ -61,7 +61,7 @@ def corrected_t_test(differences: Sequence[float], *, overlap: float) -> PairedT
     --------
     >>> test = corrected_t_test([0.01, 0.03, 0.02, 0.05, -0.01], overlap=1 / 4)
     >>> round(test.mean, 3), round(test.p_value, 3), [round(end, 3) for end in test.interval]
-    (0.02, 0.251, [-0.022, 0.062])
+    (0.02, 0.253, [-0.022, 0.062])
     """
     values = np.asarray(differences, dtype=np.float64)
     n = len(values)

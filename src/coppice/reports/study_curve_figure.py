@@ -39,7 +39,7 @@ def curve_chart(curve: Curve) -> dict[str, Any]:
         )
     for number, name in enumerate(curve.lines):
         offset = _APART * (number - (len(curve.lines) - 1) / 2)
-        layers += _line(curve, name, offset, x, y, looks)
+        layers.append(_line(curve, name, offset, x, y, looks))
     at = "" if curve.where is None else f", {curve.where[0]} {curve.where[1]}"
     return {
         "layer": layers,
@@ -52,9 +52,8 @@ def curve_chart(curve: Curve) -> dict[str, Any]:
 
 def _line(
     curve: Curve, name: str, offset: float, x: dict[str, Any], y: dict[str, Any], looks: dict[str, Any]
-) -> list[dict[str, Any]]:
+) -> dict[str, Any]:
     digits = ".1f" if curve.score.scale == 100 else ".3f"
-    solid = {key: look for key, look in looks.items() if key != "strokeDash"}
     tooltip = [
         {"field": "group", "type": "nominal", "title": curve.line or "score"},
         {"field": "x", "type": x["type"], "title": curve.along},
@@ -63,33 +62,24 @@ def _line(
         {"field": "high", "type": "quantitative", "title": "to", "format": digits},
         {"field": "runs", "type": "quantitative", "title": "runs"},
     ]
-    data = {"values": _rows(curve, name)}
     value = y | {"field": "value"}
-    ends = {"y": y | {"field": "low"}, "y2": {"field": "high"}, "color": looks["color"]}
+    dashes = {"strokeDash": looks["strokeDash"]} if "strokeDash" in looks else {}
     dot: dict[str, Any] = {"type": "point", "size": 60, "xOffset": offset, "opacity": 1}
-    line = {key: look for key, look in looks.items() if key != "shape"}
-    return [
-        {
-            "data": data,
-            "mark": {"type": "line", "strokeWidth": 2, "xOffset": offset},
-            "encoding": {"x": x, "y": value, **line},
-        },
-        {
-            "data": data,
-            "transform": [{"filter": "datum.low != null"}],
-            "mark": {"type": "rule", "strokeWidth": 1.5, "xOffset": offset},
-            "encoding": {"x": x, **ends},
-        },
-        *(
+    marked = {"y": value, "shape": looks["shape"], "tooltip": tooltip}
+    return {
+        "data": {"values": _rows(curve, name)},
+        "encoding": {"x": x, "color": looks["color"]},
+        "layer": [
+            {"mark": {"type": "line", "strokeWidth": 2, "xOffset": offset}, "encoding": {"y": value, **dashes}},
             {
-                "data": data,
-                "transform": [{"filter": "datum.whole" if filled else "!datum.whole"}],
-                "mark": dot | {"filled": filled},
-                "encoding": {"x": x, "y": value, **solid, "tooltip": tooltip},
-            }
-            for filled in (True, False)
-        ),
-    ]
+                "transform": [{"filter": "datum.low != null"}],
+                "mark": {"type": "rule", "strokeWidth": 1.5, "xOffset": offset},
+                "encoding": {"y": y | {"field": "low"}, "y2": {"field": "high"}},
+            },
+            {"transform": [{"filter": "datum.whole"}], "mark": dot | {"filled": True}, "encoding": marked},
+            {"transform": [{"filter": "!datum.whole"}], "mark": dot | {"filled": False}, "encoding": marked},
+        ],
+    }
 
 
 def _rows(curve: Curve, name: str) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from coppice.reports.style import LIGHT, paper_config, vega_config
 
 STYLES = ("page", "paper")
 TOGETHER = "everything together"
-_PAPER = {"width": 252, "height": 170, "step": 13}  # pixels of 1/72 inch: one column of two
+_PAPER = {"width": 252, "height": 170, "step": 13, "columns": 3}  # pixels of 1/72 inch: one column of two
 _SMALLER = {"size": 0.4, "strokeWidth": 0.6, "xOffset": 0.6}
 
 Place = tuple[int, ...]
@@ -165,8 +165,18 @@ def whole_spec(figure: Figure, figures: StudyFigures, style: str) -> dict[str, A
 
 
 def _smaller(layer: dict[str, Any]) -> dict[str, Any]:
-    mark = {name: value * _SMALLER.get(name, 1) if name in _SMALLER else value for name, value in layer["mark"].items()}
-    return layer | {"mark": mark}
+    """Return a layer, with those inside it, for the width of a column."""
+    made = layer | {"encoding": {name: _narrow(channel) for name, channel in layer["encoding"].items()}}
+    if "layer" in layer:
+        return made | {"layer": [_smaller(each) for each in layer["layer"]]}
+    sizes = {name: layer["mark"][name] * factor for name, factor in _SMALLER.items() if name in layer["mark"]}
+    return made | {"mark": layer["mark"] | sizes}
+
+
+def _narrow(channel: Any) -> Any:
+    if not isinstance(channel, dict) or not channel.get("legend"):
+        return channel
+    return channel | {"legend": channel["legend"] | {"columns": _PAPER["columns"]}}
 
 
 def _fronts(points: StudyPoints, axes: dict[str, tuple[str, ...]]) -> Chooser:

@@ -39,8 +39,6 @@ def group_looks(groups: list[str], *, unpruned: str | None = None, lines: bool =
         "values": shown,
         "symbolOpacity": 1,
     }
-    if lines:
-        legend |= {"symbolSize": 90}
     field = {"field": "group", "type": "nominal", "title": None, "legend": legend}
     looks = {
         "color": field | {"scale": {"domain": domain}},

@@ -39,12 +39,8 @@ class Cost:
 
 ACCURACY = Score("accuracy", "accuracy", "test accuracy (%)", True, 100.0)
 LOG_LOSS = Score("log_loss", "log-loss", "test log-loss (nats)", False)
-ACCURACY_CHANGE = Score(
-    "accuracy_change", "change of accuracy", "accuracy against unpruned, same fold and seed (points)", True, 100.0
-)
-LOG_LOSS_CHANGE = Score(
-    "log_loss_change", "change of log-loss", "log-loss against unpruned, same fold and seed (nats)", False
-)
+ACCURACY_CHANGE = Score("accuracy_change", "change of accuracy", "change of accuracy (points)", True, 100.0)
+LOG_LOSS_CHANGE = Score("log_loss_change", "change of log-loss", "change of log-loss (nats)", False)
 SCORES = (ACCURACY, LOG_LOSS, ACCURACY_CHANGE, LOG_LOSS_CHANGE)
 COSTS = (
     Cost("params_total", "parameters", "parameters"),

@@ -23,7 +23,7 @@ from coppice.reports.study_records import StudyRecord, read_study
 from coppice.reports.study_tables import failures, front_table, pair_notes, pair_table
 from coppice.reports.wording import plural
 
-MOST_PDF = 24  # drawn for the page; the others by study_figure_files
+MOST_PDF = 8  # drawn for the page; the others by study_figure_files
 
 
 @dataclass(frozen=True)

@@ -103,11 +103,15 @@
   const DASH = "–";
   const grouped = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
   const known = (value) => value !== null && value !== "" && value !== undefined;
+  function signed(value, digits) {
+    const text = Math.abs(value).toFixed(digits);
+    return Number(text) === 0 ? text : (value < 0 ? "−" : "+") + text;
+  }
   const write = {
     percent: (value) => `${(100 * value).toFixed(1)} %`,
     loss: (value) => Number(value).toFixed(3),
-    points: (value) => `${value < 0 ? "−" : "+"}${Math.abs(100 * value).toFixed(1)}`,
-    signed: (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`,
+    points: (value) => signed(100 * value, 1),
+    signed: (value) => signed(value, 3),
     count: (value) => grouped.format(value),
     short: (value) => Number(Number(value).toPrecision(3)).toString(),
   };
