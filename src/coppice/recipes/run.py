@@ -16,13 +16,14 @@ from coppice.core.progress import say
 from coppice.core.units import percent_text
 from coppice.datasets.prepare import Prepared
 from coppice.datasets.splits import PARTS
+from coppice.energy.energy import sums_by_mode
 from coppice.networks.checkpoint import load
 from coppice.quantization.rounding import SMALLER, quantize
 from coppice.recipes.environment import environment
 from coppice.recipes.material import check_systems, open_material
 from coppice.recipes.recipe import Recipe
 from coppice.recipes.record import record, record_int8
-from coppice.recipes.stages import Stage, do_stage, locked_run, refuse_foreign, tidy
+from coppice.recipes.stages import Stage, do_stage, locked_run, refuse_foreign, stage_energy, tidy
 from coppice.recipes.steps import PlainStep, do_step, plain_steps
 from coppice.reports.report import write_report
 from coppice.training.settings import TrainingSettings
@@ -44,10 +45,12 @@ class SingleRun:
         Its clips.
     folder : Path
         The run folder.
+    jobs : int >= 1
+        How many runs go side by side on this machine.
     """
 
-    def __init__(self, recipe: Recipe, data: Prepared, folder: Path) -> None:
-        self.recipe, self.data, self.folder = recipe, data, folder
+    def __init__(self, recipe: Recipe, data: Prepared, folder: Path, jobs: int = 1) -> None:
+        self.recipe, self.data, self.folder, self.jobs = recipe, data, folder, jobs
         self.seed = recipe.seeds[0]
         self.done: list[tuple[dict[str, Any], Stage]] = []
         self._data_digest = ""
@@ -90,7 +93,7 @@ class SingleRun:
                 table[columns].to_csv(temporary, index=False)
             write_json(folder / "data.json", facts)
 
-        self._data_digest = do_stage(self.folder, "data", {"digest": digest(key)}, work).digest
+        self._data_digest = do_stage(self.folder, "data", {"digest": digest(key)}, work, jobs=self.jobs).digest
 
     def _train(self) -> Stage:
         recipe = self.recipe
@@ -163,7 +166,7 @@ class SingleRun:
         self._do(entry, {**inputs, "seed": self.seed} if to == "int8" else inputs, work)
 
     def _do(self, entry: dict[str, Any], inputs: dict[str, Any], work: Callable[[Path], None]) -> Stage:
-        stage = do_stage(self.folder, entry["folder"], inputs, work)
+        stage = do_stage(self.folder, entry["folder"], inputs, work, jobs=self.jobs)
         self.done.append((entry, stage))
         test = read_json(stage.folder / "metrics.json")["evaluation"]["test"]
         say(
@@ -200,6 +203,9 @@ class SingleRun:
     def _summary(self) -> None:
         # What the stages took when they were done, which may have been in an earlier call.
         seconds = sum(read_json(stage.folder / "stage.json")["seconds"] for _, stage in self.done)
+        energy = sums_by_mode({entry["title"]: stage_energy(stage.folder) for entry, stage in self.done})
+        for one in energy:
+            say(f"energy of the stages: {one}")
         write_json(
             self.folder / "summary.json",
             {
@@ -210,6 +216,7 @@ class SingleRun:
                 "seed": self.seed,
                 "test_fold": self.recipe.split.test_fold,
                 "seconds": round(seconds, 2),
+                "energy": [one.to_dict() for one in energy],
                 "headline_system": self.recipe.headline_system,
                 "stages": [entry for entry, _ in self.done],
             },
@@ -223,7 +230,7 @@ def _latency_digest(path: Path) -> str | None:
         return None  # missing or damaged: measured again
 
 
-def run_single(recipe: Recipe, folder: Path, *, data: Prepared | None = None) -> Path:
+def run_single(recipe: Recipe, folder: Path, *, data: Prepared | None = None, jobs: int = 1) -> Path:
     """Carry out a recipe with one split and one seed.
 
     Parameters
@@ -234,6 +241,8 @@ def run_single(recipe: Recipe, folder: Path, *, data: Prepared | None = None) ->
         The run folder. Stages that stand there unchanged are not done again; an interrupted run goes on.
     data : Prepared, optional
         The clips, when they are already open.
+    jobs : int >= 1
+        How many runs go side by side on this machine, so that their energy is not counted twice.
 
     Returns
     -------
@@ -251,4 +260,4 @@ def run_single(recipe: Recipe, folder: Path, *, data: Prepared | None = None) ->
         data = open_material(recipe)
     check_systems(recipe, data)
     with locked_run(folder):
-        return SingleRun(recipe, data, folder).do()
+        return SingleRun(recipe, data, folder, jobs).do()
