@@ -7,6 +7,9 @@ from typing import Any
 
 from coppice.core.errors import CoppiceError
 
+# What listening takes, in the folder of a run's stage.
+INFERENCE = "inference_energy.json"
+
 
 @dataclass(frozen=True)
 class Energy:
