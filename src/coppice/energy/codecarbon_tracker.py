@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coppice.core.errors import CoppiceError
-from coppice.energy.assumptions import intensity
+from coppice.energy.assumptions import intensity, processor_power
 from coppice.energy.energy import Energy
 from coppice.energy.estimate import intensity_sentence
 
@@ -136,12 +136,18 @@ class CodecarbonTracker:
 
     def _energy(self, data: Any, gpu_used: bool) -> Energy:
         cpu, memory, gpu = (float(getattr(data, f"{part}_energy")) for part in ("cpu", "ram", "gpu"))
+        power = ""
+        if self._way.power_w:
+            given = processor_power()
+            power = f", with {self._way.power_w:g} W"
+            if given.given:
+                cpu *= given.value / self._way.power_w
+                power = f", with {given.why}"
         alone = 1 if self._way.of_process else self._jobs
         kwh = cpu / alone + memory / self._jobs + (gpu / self._jobs if gpu_used else 0.0)
         if not 0 <= kwh < float("inf"):
             raise CoppiceError(f"it gave {kwh} kWh")
         factor, sentence = _intensity(data)
-        power = "" if self._way.power_w is None else f", with {self._way.power_w:g} W"
         assumptions = [
             f"the processor by {self._way.text}{power}",
             f"memory by CodeCarbon's model, {getattr(data, 'ram_power', 0.0):.3g} W",
