@@ -44,6 +44,7 @@ def energy(
     from coppice.core.files import write_json
     from coppice.energy.energy import INFERENCE
     from coppice.evaluation.inference_energy import (
+        BASELINE,
         clips_to_measure,
         dcase2022_baseline,
         inference_energy,
@@ -70,7 +71,7 @@ def energy(
             f"{one.energy.co2_kg:.3g}",
             f"{one.heard_s:g}",
         ]
-        for name, one in ((model.name, measured), ("baseline", compared))
+        for name, one in ((model.name, measured), (BASELINE, compared))
         if one is not None
     ]
     columns = ["network", "kWh", "J per clip", "kg CO2e", "heard of a clip (s)"]
@@ -79,7 +80,7 @@ def energy(
     for sentence in measured.energy.assumptions:
         print_line(f"  {sentence}.")
     if compared is not None:
-        print_line(f"compared with: {record['baseline']['network']}.")
+        print_line(f"{record['baseline']['network']}: {record['baseline']['network_is']}.")
     if stage is not None:
         print_line(f"recorded in {stage / INFERENCE}")
 

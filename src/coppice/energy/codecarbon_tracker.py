@@ -150,7 +150,7 @@ class CodecarbonTracker:
         factor, sentence = _intensity(data)
         assumptions = [
             f"the processor by {self._way.text}{power}",
-            f"memory by CodeCarbon's model, {getattr(data, 'ram_power', 0.0):.3g} W",
+            f"memory by CodeCarbon's model, {getattr(data, 'ram_power', 0.0):.0f} W",
         ]
         if self._has_gpu:
             assumptions.append("GPUs that are visible count as wholes" if gpu_used else "the GPU was not used")
