@@ -52,12 +52,14 @@ _HOMES = {
     "fold_batch_norm": "coppice.complexity.folding",
     "front_end": "coppice.audio.front_end",
     "front_end_macs": "coppice.complexity.front_end_macs",
+    "inference_energy": "coppice.evaluation.inference_energy",
     "load": "coppice.networks.loading",
     "load_onnx": "coppice.export.onnx_classifier",
     "load_recipe": "coppice.recipes.recipe",
     "log_mel": "coppice.audio.log_mel",
     "mac_reduction": "coppice.complexity.layer_only",
     "mask": "coppice.pruning.surgery.masking",
+    "metered": "coppice.energy.meter",
     "network": "coppice.networks.registry",
     "open_dataset": "coppice.datasets.sources",
     "plan": "coppice.pruning.planning.decide",
@@ -109,12 +111,14 @@ if TYPE_CHECKING:
     from coppice.datasets.prepare import prepare
     from coppice.datasets.sources import open_dataset
     from coppice.energy.co2 import co2
+    from coppice.energy.meter import metered
     from coppice.ensembles.average import average_posteriors
     from coppice.ensembles.build import ensemble
     from coppice.ensembles.combination import Combination
     from coppice.ensembles.trunk import share_trunk
     from coppice.evaluation.classify import classify
     from coppice.evaluation.evaluate import evaluate
+    from coppice.evaluation.inference_energy import inference_energy
     from coppice.export.latency import runtime_latency
     from coppice.export.litert.export import export_litert
     from coppice.export.model_files import read_model_file

@@ -73,7 +73,7 @@ def arranged(job):
 
     original_stage = run.do_stage
 
-    def do_stage(folder, name, inputs, work):
+    def do_stage(folder, name, inputs, work, **options):
         def interrupted(place):
             if name == point and job.get("when") != "after":
                 act(job)
@@ -81,7 +81,7 @@ def arranged(job):
             if name == point and job.get("when") == "after":
                 act(job)
 
-        return original_stage(folder, name, inputs, interrupted)
+        return original_stage(folder, name, inputs, interrupted, **options)
 
     return patch.object(run, "do_stage", do_stage)
 

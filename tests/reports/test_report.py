@@ -69,7 +69,7 @@ def test_nothing_on_the_page_points_outside_it(page):
 
 def test_every_section_of_a_whole_run_is_there(page):
     headings = [attributes["id"] for attributes in page.all("section")]
-    expected = ["stages", "cost", "training", "classes", "similarity", "filters", "data", "environment"]
+    expected = ["stages", "cost", "training", "classes", "similarity", "filters", "energy", "data", "environment"]
     assert headings == expected
     assert "What is missing here" not in page.text
 

@@ -1,4 +1,5 @@
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -158,6 +159,34 @@ def test_a_summary_does_not_depend_on_when_it_is_made(study, recipe):
     summary = json.loads((study / "summary.json").read_text())
     again = summarise(load_recipe(recipe), study, NAMES)
     assert again == summary
+
+
+def test_energies_are_added_up_over_the_runs_that_were_measured_in_one_way(study, recipe):
+    def spent(name, stage):
+        return json.loads((study / name / stage / "stage.json").read_text())["energy"]
+
+    summary = json.loads((study / "summary.json").read_text())
+    stages = ("train", "systems/thin/1-prune")
+    per_stage = [math.fsum(spent(name, stage)["energy_kwh"] for name in NAMES) for stage in stages]
+    assert [[one["energy_kwh"] for one in stage["energy"]] for stage in summary["stages"]] == [[n] for n in per_stage]
+    (total,) = summary["energy"]
+    assert total["energy_kwh"] == pytest.approx(sum(per_stage), rel=1e-12)
+    assert total["mode"] == spent(NAMES[0], "train")["mode"]
+    single = json.loads((study / NAMES[0] / "summary.json").read_text())["energy"]
+    assert [one["energy_kwh"] for one in single] == [
+        pytest.approx(sum(spent(NAMES[0], stage)["energy_kwh"] for stage in stages), rel=1e-12)
+    ]
+    path = study / NAMES[0] / "train" / "stage.json"
+    before = path.read_text()
+    try:
+        record = json.loads(before)
+        path.write_text(json.dumps({**record, "energy": {**record["energy"], "mode": "RAPL"}}))
+        mixed = summarise(load_recipe(recipe), study, NAMES)
+        assert [one["mode"] for one in mixed["energy"]] == ["RAPL", total["mode"]]
+        assert mixed["energy"][0]["energy_kwh"] == record["energy"]["energy_kwh"]
+        assert [len(stage["energy"]) for stage in mixed["stages"]] == [2, 1]
+    finally:
+        path.write_text(before)
 
 
 def test_a_study_without_folds_is_refused(recipe, tmp_path):

@@ -44,7 +44,7 @@ def deadly(weight):
     return Ranking.from_scores("deadly", weight.flatten(1).abs().sum(dim=1))
 """
 START = "import os; os.environ['CHECKING'] = str(os.getpid()); from coppice.cli.main import main; main()"
-TIMES = ("seconds", "finetune_seconds")
+TIMES = ("seconds", "finetune_seconds", "energy_kwh")
 
 pytestmark = pytest.mark.proof
 

@@ -1,5 +1,6 @@
 """What only a person knows of a submission, from a small YAML file."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from coppice.challenge.rules import Rules
 from coppice.challenge.yaml_lines import LinedYaml, read_lined_yaml
 from coppice.core.errors import CoppiceError, did_you_mean
 from coppice.core.files import plain_os_errors
+from coppice.energy.energy import Energy, one_mode
 
 _AUTHOR = ("lastname", "firstname", "email", "affiliation")
 _AFFILIATION = ("abbreviation", "institute", "location")
@@ -43,9 +45,11 @@ class People:
     description, complexity : dict
         Entries that override what is read off the runs.
     energy_consumption : dict
-        kWh, in 2023.
+        kWh, in 2023; what the file does not give is what a run measured.
     team : str
         Last name and institute of the corresponding author, the beginning of the label.
+    measured : tuple of str
+        Which energies are the run's, as the file does not give them.
     """
 
     name: str
@@ -58,6 +62,7 @@ class People:
     complexity: dict[str, Any]
     energy_consumption: dict[str, Any]
     team: str
+    measured: tuple[str, ...] = ()
 
     def label(self, index: int, rules: Rules) -> Label:
         """Return the label of the team's system of this number.
@@ -70,7 +75,7 @@ class People:
         return parse_label(f"{self.team}_{rules.task}_{index}", rules)
 
 
-def read_people(path: str | Path, rules: Rules) -> People:
+def read_people(path: str | Path, rules: Rules, *, measured: Mapping[str, Energy] | None = None) -> People:
     """Read the authors file; ask by name for all that is missing.
 
     Parameters
@@ -84,11 +89,14 @@ def read_people(path: str | Path, rules: Rules) -> People:
         Other entries of ``description`` and ``complexity`` override what is read off the runs.
     rules : Rules
         Of the year.
+    measured : mapping, optional
+        What a run says of ``energy_consumption``, for what the file does not give.
 
     Raises
     ------
     CoppiceError
-        If the file cannot be read or something in it is missing or unknown: everything at once.
+        If the file cannot be read or something in it is missing or unknown: everything at once. If the energies that
+        are taken from the run were measured in different ways.
     """
     path = Path(path)
     with plain_os_errors("read the authors file", path):
@@ -103,7 +111,8 @@ def read_people(path: str | Path, rules: Rules) -> People:
     for key in value:
         if key not in _KNOWN:
             raise CoppiceError(f"the authors file {path} has the key {key!r}. {did_you_mean(str(key), _KNOWN)}")
-    missing = _missing(found, rules)
+    measured = {name: one for name, one in (measured or {}).items() if _empty(found, "energy_consumption", name)}
+    missing = _missing(found, rules, measured)
     if missing:
         raise CoppiceError(f"the authors file {path} lacks {', '.join(missing)}; only you know them.")
     _check_lists(found, path)
@@ -121,8 +130,9 @@ def read_people(path: str | Path, rules: Rules) -> People:
         inference_code=value.get("inference_code"),
         description=_table(found, "description", path),
         complexity=_table(found, "complexity", path),
-        energy_consumption=_table(found, "energy_consumption", path),
+        energy_consumption=_energy(_table(found, "energy_consumption", path), measured, path),
         team=f"{corresponding[0]['lastname']}_{corresponding[0]['affiliation']['abbreviation']}",
+        measured=tuple(measured),
     )
 
 
@@ -135,9 +145,28 @@ def _check_lists(found: LinedYaml, path: Path) -> None:
             )
 
 
-def _missing(found: LinedYaml, rules: Rules) -> list[str]:
+def _empty(found: LinedYaml, *path: str | int) -> bool:
+    return found.get(*path) in (None, "", [], {})
+
+
+def _energy(given: dict[str, Any], measured: Mapping[str, Energy], path: Path) -> dict[str, Any]:
+    """Return kWh: what the file gives, and for the rest what was measured, if in one way."""
+    if measured:
+        try:
+            one_mode(measured.values())
+        except CoppiceError as error:
+            names = ", ".join(measured)
+            raise CoppiceError(f"{names} of the run: {error} Or give energy_consumption in {path}.") from error
+    return {**{name: float(f"{one.energy_kwh:.6g}") for name, one in measured.items()}, **_given(given)}
+
+
+def _given(table: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in table.items() if value not in (None, "")}
+
+
+def _missing(found: LinedYaml, rules: Rules, measured: Mapping[str, Energy]) -> list[str]:
     def empty(*path: str | int) -> bool:
-        return found.get(*path) in (None, "", [], {})
+        return _empty(found, *path)
 
     missing = [name for name in ("name", "abbreviation", "authors") if empty(name)]
     missing += [name for name in ("external_datasets", "source_code") if not found.has(name)]
@@ -154,7 +183,8 @@ def _missing(found: LinedYaml, rules: Rules) -> list[str]:
     asked = [name for name in ("split_adaptations", "system_adaptations") if name in rules.description]
     missing += [f"description.{name}" for name in asked if not found.has("description", name)]
     missing += [name for name in rules.system if empty(name)]
-    missing += [f"energy_consumption.{name} (kWh)" for name in rules.energy if empty("energy_consumption", name)]
+    energy = [name for name in rules.energy if empty("energy_consumption", name) and name not in measured]
+    missing += [f"energy_consumption.{name} (kWh)" for name in energy]
     return missing
 
 

@@ -2,7 +2,7 @@
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from coppice.challenge.check import Verdict, check
@@ -13,11 +13,14 @@ from coppice.challenge.people import read_people
 from coppice.challenge.posteriors import Posteriors, read_posteriors, write_output
 from coppice.challenge.results import results_of
 from coppice.challenge.rules import Rules, rules_of
+from coppice.challenge.run_energy import run_energy
 from coppice.challenge.validate import Validation, validate
 from coppice.core.errors import CoppiceError
-from coppice.core.files import read_json, whole_file, write_text
+from coppice.core.files import whole_file, write_text
+from coppice.energy.energy import Energy
 from coppice.networks.classifier import Classifier
 from coppice.networks.loading import load
+from coppice.recipes.finished import headline_stage
 
 CHECKPOINT, PREDICTIONS = "checkpoint.safetensors", "predictions.csv"
 _WHEN = (1980, 1, 1, 0, 0, 0)  # the same files give the same zip
@@ -35,11 +38,14 @@ class Source:
         Its predictions of the development test clips, with a column ``label``.
     evaluation : Path or None
         Its predictions of the evaluation clips, or their ``audio`` folder, to be heard now.
+    stage : Path or None
+        The folder of the run's stage that it is from, for the energy on record.
     """
 
     model: Path
     development: Path
     evaluation: Path | None = None
+    stage: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -53,12 +59,15 @@ class Submission:
         The package as a folder and as the zip file to send.
     validation : Validation
         Of the whole package.
+    energy : dict
+        Name -> :class:`coppice.energy.energy.Energy` of the figures that were taken from the run.
     """
 
     label: Label
     folder: Path
     archive: Path
     validation: Validation
+    energy: dict[str, Energy] = field(default_factory=dict)
 
 
 def source_of(run: str | Path, evaluation: str | Path | None = None) -> Source:
@@ -77,18 +86,12 @@ def source_of(run: str | Path, evaluation: str | Path | None = None) -> Source:
     CoppiceError
         If the folder is neither.
     """
-    folder = Path(run)
-    if (folder / "summary.json").is_file() and not (folder / CHECKPOINT).is_file():
-        summary = read_json(folder / "summary.json", "run's summary")
-        stages = summary.get("stages") if isinstance(summary, dict) else None
-        if not isinstance(stages, list) or not stages:
-            raise CoppiceError(f"{folder} is a run over folds or seeds; give one of its runs, or a stage.")
-        chosen = [stage for stage in stages if stage["system"] == summary.get("headline_system")] or stages
-        folder = folder / chosen[-1]["folder"]
+    folder = headline_stage(Path(run))
     for name in (CHECKPOINT, PREDICTIONS):
         if not (folder / name).is_file():
             raise CoppiceError(f"{folder} has no {name}; give the folder of a run, or of one of its stages.")
-    return Source(folder / CHECKPOINT, folder / PREDICTIONS, None if evaluation is None else Path(evaluation))
+    heard = None if evaluation is None else Path(evaluation)
+    return Source(folder / CHECKPOINT, folder / PREDICTIONS, heard, stage=folder)
 
 
 def submit(
@@ -136,7 +139,9 @@ def submit(
     if chosen.year == 2025:
         raise CoppiceError("in 2025 the task asks for an inference package; write it with write_inference_package.")
     sources = _by_split(source, chosen)
-    people = read_people(authors, chosen)
+    stage = next(iter(sources.values())).stage
+    measured = run_energy(stage) if chosen.energy and stage is not None else {}
+    people = read_people(authors, chosen, measured=measured)
     label = people.label(index, chosen)
     verdicts = {split: check(one.model, rules=rules, front_end=front_end) for split, one in sources.items()}
     for verdict in verdicts.values():
@@ -154,7 +159,8 @@ def submit(
     listed = dict(zip(chosen.results, results.values(), strict=True)) if chosen.results else results[largest]
     write_text(place / f"{label}.meta.yaml", meta_text(chosen, label, people, models[largest], figures, listed))
     archive = write_zip(folder)
-    return Submission(label, folder, archive, validate(archive, rules=rules, clips=clips))
+    used = {name: one for name, one in measured.items() if name in people.measured}
+    return Submission(label, folder, archive, validate(archive, rules=rules, clips=clips), used)
 
 
 def refuse_illegal(verdict: Verdict) -> None:

@@ -134,6 +134,8 @@ def submit(
         print_json({"label": str(made.label), "archive": str(made.archive), **made.validation.to_dict()})
     else:
         print_line(f"package: {made.archive} (in {made.folder}), system {made.label}")
+        for name, energy in made.energy.items():
+            print_line(f"energy of {name}, from the run: {energy}")
         _print_problems(made.validation)
     if not made.validation.valid:
         raise typer.Exit(1)

@@ -107,6 +107,25 @@ def power_w(hardware: str) -> tuple[str, float]:
     raise CoppiceError(f"there is no power on record for {hardware!r}. {did_you_mean(hardware, POWER_W)}")
 
 
+def find_power_w(described: str) -> tuple[str, float] | None:
+    """Look for a processor in what a system calls it, which says more than its name.
+
+    Examples
+    --------
+    >>> find_power_w("AMD EPYC 7763 64-Core Processor")
+    ('AMD EPYC 7763', 280)
+    >>> find_power_w("AMD EPYC") is None
+    True
+    """
+    words = _words(described)
+    found = [name for name in POWER_W if _begins(words, _key(name))]
+    return (max(found, key=len), POWER_W[max(found, key=len)]) if found else None
+
+
+def _begins(words: list[str], key: str) -> bool:
+    return any("".join(words[:count]) == key for count in range(1, len(words) + 1))
+
+
 def intensity_g(region: str) -> tuple[str, float]:
     """Look up a region.
 
@@ -139,4 +158,8 @@ def intensity_g(region: str) -> tuple[str, float]:
 
 
 def _key(name: str) -> str:
-    return "".join(part for part in re.findall("[a-z0-9]+", name.casefold()) if part not in _VENDORS)
+    return "".join(_words(name))
+
+
+def _words(name: str) -> list[str]:
+    return [part for part in re.findall("[a-z0-9]+", name.casefold()) if part not in _VENDORS]

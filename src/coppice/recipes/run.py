@@ -16,13 +16,14 @@ from coppice.core.progress import say
 from coppice.core.units import percent_text
 from coppice.datasets.prepare import Prepared
 from coppice.datasets.splits import PARTS
+from coppice.energy.energy import sums_by_mode
 from coppice.networks.checkpoint import load
 from coppice.quantization.rounding import SMALLER, quantize
 from coppice.recipes.environment import environment
 from coppice.recipes.material import check_systems, open_material
 from coppice.recipes.recipe import Recipe
 from coppice.recipes.record import record, record_int8
-from coppice.recipes.stages import Stage, do_stage, locked_run, refuse_foreign, tidy
+from coppice.recipes.stages import Stage, do_stage, locked_run, refuse_foreign, stage_energy, tidy
 from coppice.recipes.steps import PlainStep, do_step, plain_steps
 from coppice.recipes.teachers import open_teacher, outside
 from coppice.reports.report import write_report
@@ -46,10 +47,12 @@ class SingleRun:
         The run folder.
     timed : bool
         Whether to measure latency; beside other runs it would say nothing.
+    jobs : int >= 1
+        How many runs go side by side on this machine.
     """
 
-    def __init__(self, recipe: Recipe, data: Prepared, folder: Path, *, timed: bool = True) -> None:
-        self.recipe, self.data, self.folder, self.timed = recipe, data, folder, timed
+    def __init__(self, recipe: Recipe, data: Prepared, folder: Path, *, timed: bool = True, jobs: int = 1) -> None:
+        self.recipe, self.data, self.folder, self.timed, self.jobs = recipe, data, folder, timed, jobs
         self.seed = recipe.seeds[0]
         self.done: list[tuple[dict[str, Any], Stage]] = []
         self._data_digest = ""
@@ -93,7 +96,7 @@ class SingleRun:
                 table[columns].to_csv(temporary, index=False)
             write_json(folder / "data.json", facts)
 
-        self._data_digest = do_stage(self.folder, "data", {"digest": digest(key)}, work).digest
+        self._data_digest = do_stage(self.folder, "data", {"digest": digest(key)}, work, jobs=self.jobs).digest
 
     def _train(self) -> Stage:
         recipe = self.recipe
@@ -187,7 +190,7 @@ class SingleRun:
         self._do(entry, {**inputs, "seed": self.seed} if to == "int8" else inputs, work)
 
     def _do(self, entry: dict[str, Any], inputs: dict[str, Any], work: Callable[[Path], None]) -> Stage:
-        stage = do_stage(self.folder, entry["folder"], inputs, work)
+        stage = do_stage(self.folder, entry["folder"], inputs, work, jobs=self.jobs)
         self.done.append((entry, stage))
         test = read_json(stage.folder / "metrics.json")["evaluation"]["test"]
         say(
@@ -224,6 +227,9 @@ class SingleRun:
     def _summary(self) -> None:
         # What the stages took when they were done, which may have been in an earlier call.
         seconds = sum(read_json(stage.folder / "stage.json")["seconds"] for _, stage in self.done)
+        energy = sums_by_mode({entry["title"]: stage_energy(stage.folder) for entry, stage in self.done})
+        for one in energy:
+            say(f"energy of the stages: {one}")
         write_json(
             self.folder / "summary.json",
             {
@@ -234,6 +240,7 @@ class SingleRun:
                 "seed": self.seed,
                 "test_fold": self.recipe.split.test_fold,
                 "seconds": round(seconds, 2),
+                "energy": [one.to_dict() for one in energy],
                 "headline_system": self.recipe.headline_system,
                 "stages": [entry for entry, _ in self.done],
             },
@@ -247,7 +254,7 @@ def _latency_digest(path: Path) -> str | None:
         return None  # missing or damaged: measured again
 
 
-def run_single(recipe: Recipe, folder: Path, *, data: Prepared | None = None) -> Path:
+def run_single(recipe: Recipe, folder: Path, *, data: Prepared | None = None, jobs: int = 1) -> Path:
     """Carry out a recipe with one split and one seed.
 
     Parameters
@@ -258,6 +265,8 @@ def run_single(recipe: Recipe, folder: Path, *, data: Prepared | None = None) ->
         The run folder. Stages that stand there unchanged are not done again; an interrupted run goes on.
     data : Prepared, optional
         The clips, when they are already open.
+    jobs : int >= 1
+        How many runs go side by side on this machine, so that their energy is not counted twice.
 
     Returns
     -------
@@ -275,4 +284,4 @@ def run_single(recipe: Recipe, folder: Path, *, data: Prepared | None = None) ->
         data = open_material(recipe)
     check_systems(recipe, data)
     with locked_run(folder):
-        return SingleRun(recipe, data, folder).do()
+        return SingleRun(recipe, data, folder, jobs=jobs).do()

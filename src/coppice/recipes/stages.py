@@ -13,9 +13,11 @@ from filelock import FileLock, Timeout
 from coppice import __version__
 from coppice.core.errors import CoppiceError
 from coppice.core.files import digest, file_digest, make_folder, plain_os_errors, read_json, write_json
+from coppice.core.progress import say
+from coppice.energy.energy import Energy, energy_of
+from coppice.recipes.attempts import CLAIM, claimed_by, counted_attempt
 
 _RECORD = "stage.json"
-_CLAIM = "inputs.json"
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,16 @@ class Stage:
     ran: bool
 
 
-def do_stage(run: Path, name: str, inputs: dict[str, Any], work: Callable[[Path], None]) -> Stage:
+def stage_energy(folder: Path) -> Energy | None:
+    """Return what a finished stage took, interrupted attempts included; None where no record tells."""
+    try:
+        record = read_json(folder / _RECORD)
+    except CoppiceError:
+        return None
+    return energy_of(record.get("energy")) if isinstance(record, dict) else None
+
+
+def do_stage(run: Path, name: str, inputs: dict[str, Any], work: Callable[[Path], None], *, jobs: int = 1) -> Stage:
     """Do a stage, unless it stands in the run folder with the same inputs and undamaged files.
 
     The work happens in ``run/.partial/name``, which moves to ``run/name`` when it is complete. After a kill, the same
@@ -54,6 +65,8 @@ def do_stage(run: Path, name: str, inputs: dict[str, Any], work: Callable[[Path]
         JSON-able: settings, digests of earlier stages.
     work : callable
         Takes the folder to fill.
+    jobs : int >= 1
+        How many jobs run side by side on this machine, for the energy that is counted.
 
     Returns
     -------
@@ -65,22 +78,25 @@ def do_stage(run: Path, name: str, inputs: dict[str, Any], work: Callable[[Path]
         return Stage(final, key, ran=False)
     refuse_foreign(final)
     with plain_os_errors("write the stage", final):
-        if partial.exists() and _claimed_by(partial) != key:
+        if partial.exists() and claimed_by(partial) != key:
             shutil.rmtree(partial)
         make_folder(partial)
         for leftover in partial.glob(".*"):  # half-written when a process was killed
             leftover.unlink(missing_ok=True)
-        write_json(partial / _CLAIM, {"digest": key})
         start = time.monotonic()
         try:
-            work(partial)
+            with counted_attempt(partial, key, jobs=jobs) as attempt:
+                work(partial)
         except CoppiceError as error:
             if not isinstance(error.__cause__, OSError):  # with space on the disk the same work may go on
                 _remove_work(partial, run)
             raise
-        (partial / _CLAIM).unlink()
+        seconds = round(time.monotonic() - start, 2)
+        energy = attempt.stage_energy()
+        (partial / CLAIM).unlink()
         files = {file.name: file_digest(file) for file in sorted(partial.iterdir()) if file.is_file()}
-        write_json(partial / _RECORD, {"digest": key, "seconds": round(time.monotonic() - start, 2), "files": files})
+        record = {"digest": key, "seconds": seconds, "energy": energy.to_dict(), "files": files}
+        write_json(partial / _RECORD, record)
         make_folder(final.parent)
         if final.exists():
             old = run / ".partial" / "replaced"
@@ -154,7 +170,10 @@ def do_single_stage(folder: Path, inputs: dict[str, Any], work: Callable[[Path],
     make_folder(place.parent)
     with _locked(place.with_name(f".{place.name}.lock"), folder):
         try:
-            return do_stage(place.parent, place.name, inputs, work)
+            stage = do_stage(place.parent, place.name, inputs, work)
+            if stage.ran:
+                say(f"energy: {stage_energy(stage.folder)}")
+            return stage
         finally:
             with suppress(OSError):  # others, or this one when it was interrupted, may have work there
                 (place.parent / ".partial").rmdir()
@@ -261,10 +280,3 @@ def _is_whole(folder: Path, key: str) -> bool:
         )
     except (CoppiceError, KeyError, TypeError, AttributeError):
         return False
-
-
-def _claimed_by(partial: Path) -> str | None:
-    try:
-        return str(read_json(partial / _CLAIM)["digest"])
-    except (CoppiceError, KeyError, TypeError):
-        return None

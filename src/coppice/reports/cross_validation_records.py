@@ -3,11 +3,22 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 
-from pydantic import field_validator
+from pydantic import BeforeValidator, field_validator
 
+from coppice.energy.energy import Energy, energy_of
 from coppice.reports.measures import Interval, Record
 from coppice.reports.run_records import read_environment, read_recipe, read_summary
+
+
+def _energies(value: object) -> tuple[Energy, ...]:
+    found = [energy_of(one) for one in value] if isinstance(value, list) else []
+    return tuple(energy for energy in found if energy is not None)
+
+
+# One sum for each way in which runs were measured.
+Energies = Annotated[tuple[Energy, ...], BeforeValidator(_energies)]
 
 
 class Mean(Record):
@@ -72,6 +83,7 @@ class MeanStage(Record):
     size_bytes_folded_float16: Spread | None = None
     file_bytes: Spread | None = None
     per_run: tuple[FoldScore, ...] = ()
+    energy: Energies = ()
 
 
 class CrossValidationSummary(Record):
@@ -85,6 +97,7 @@ class CrossValidationSummary(Record):
     runs: tuple[SubRun, ...] = ()
     stages: tuple[MeanStage, ...] = ()
     interval: str | None = None
+    energy: Energies = ()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from coppice.reports.cost_figures import run_points
 from coppice.reports.cross_validation_headline import cross_validation_headline, cross_validation_table
 from coppice.reports.cross_validation_records import CrossValidationRecord, read_cross_validation
 from coppice.reports.data_tables import data_tables, device_table
+from coppice.reports.energy_table import cross_validation_energy_table, inference_table, run_energy_table
 from coppice.reports.figures import (
     MOST_LAYERS,
     check_formats,
@@ -157,6 +158,8 @@ def _run_page(run: RunRecord) -> str:
         fits=fits,
         epochs_from_zero=any(stage.history[0].epoch == 0 for stage in run.stages if stage.history),
         devices=device_table(run),
+        energy=run_energy_table(run),
+        inference=inference_table(run),
         layers=layers[:MOST_LAYERS],
         layers_hidden=max(0, len(layers) - MOST_LAYERS),
         filters_note=filters_note,
@@ -192,6 +195,7 @@ def _cross_validation_page(record: CrossValidationRecord) -> str:
         synthetic=SYNTHETIC if record.synthetic else "",
         headline=cross_validation_headline(record),
         table=cross_validation_table(record),
+        energy=cross_validation_energy_table(record),
         figures=figures,
         links=links,
         notes=record.notes,

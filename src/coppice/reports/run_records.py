@@ -5,11 +5,12 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from coppice.core.errors import CoppiceError
+from coppice.energy.energy import INFERENCE, Energy, energy_of
 from coppice.reports.measures import (
     Complexity,
     DataSummary,
@@ -112,8 +113,35 @@ class Prediction(Record):
         return {"probability": row.get(f"p_{row.get('label')}")} | row
 
 
+KnownEnergy = Annotated[Energy | None, BeforeValidator(energy_of)]
+
+
 class _StageTime(Record):
     seconds: float | None = None
+    energy: KnownEnergy = None
+
+
+class _Baseline(Record):
+    network: str
+    energy: KnownEnergy = None
+
+
+class InferenceRecord(Record):
+    """What classifying clips takes, as ``coppice energy`` left it in a stage's folder."""
+
+    clips: int = Field(ge=1)
+    energy: KnownEnergy = None
+    compared: _Baseline | None = Field(default=None, alias="baseline")
+
+    @property
+    def baseline(self) -> Energy | None:
+        """What the baseline takes for the same clips."""
+        return self.compared.energy if self.compared else None
+
+    @property
+    def baseline_name(self) -> str:
+        """What the baseline is called."""
+        return self.compared.network if self.compared else ""
 
 
 class _Plan(PlanRecord):
@@ -132,6 +160,8 @@ class StageRecord:
     plan: PlanRecord | None = None
     latency: LatencyTimes | None = None
     seconds: float | None = None
+    energy: Energy | None = None
+    inference: InferenceRecord | None = None
 
     @property
     def test(self) -> Evaluation | None:
@@ -287,6 +317,7 @@ def _read_stage(run: Path, entry: StageEntry, latency: LatencyRecord | None, not
         plan = _json(_Plan, folder / "plan.json", f"the plan of “{entry.title}”", notes)
     ignored: list[str] = []  # not every stage has these
     time = _json(_StageTime, folder / "stage.json", "stage.json", ignored)
+    inference = _json(InferenceRecord, folder / INFERENCE, INFERENCE, ignored)
     return StageRecord(
         entry=entry,
         metrics=metrics or StageMetrics(),
@@ -296,6 +327,8 @@ def _read_stage(run: Path, entry: StageEntry, latency: LatencyRecord | None, not
         plan=plan,
         latency=latency.stages.get(entry.id) if latency else None,
         seconds=time.seconds if time else None,
+        energy=time.energy if time else None,
+        inference=inference,
     )
 
 

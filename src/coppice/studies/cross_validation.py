@@ -15,12 +15,13 @@ from coppice.core.files import read_json, write_json, write_text
 from coppice.core.progress import console, say
 from coppice.core.seeds import numpy_stream
 from coppice.datasets.clips import Dataset
+from coppice.energy.energy import energy_of, sums_by_mode
 from coppice.evaluation.metrics import LOG_LOSS_EPS
 from coppice.recipes.environment import environment
 from coppice.recipes.material import check_systems, open_material
 from coppice.recipes.recipe import Recipe
 from coppice.recipes.run import run_single
-from coppice.recipes.stages import locked_run
+from coppice.recipes.stages import locked_run, stage_energy
 from coppice.reports.report import write_report
 
 RESAMPLES = 2000
@@ -74,11 +75,14 @@ def run_cross_validation(recipe: Recipe, folder: Path, *, jobs: int = 1) -> Path
         else:
             threads = max(1, cpu_count() // jobs)
             done = Parallel(n_jobs=jobs, return_as="generator_unordered")(
-                delayed(run_fold)(single, place, threads) for single, place in tasks
+                delayed(run_fold)(single, place, threads, min(jobs, len(tasks))) for single, place in tasks
             )
             for number, name in enumerate(done, start=1):
                 say(f"{name} is done ({number} of {len(tasks)})")
-        write_json(folder / "summary.json", summarise(recipe, folder, list(singles)))
+        summary = summarise(recipe, folder, list(singles))
+        for one in summary["energy"]:
+            say(f"energy of all runs: {energy_of(one)}")
+        write_json(folder / "summary.json", summary)
         return write_report(folder)
 
 
@@ -136,13 +140,17 @@ def summarise(recipe: Recipe, folder: Path, names: list[str]) -> dict[str, Any]:
             }
             for name, test in tests.items()
         ]
+        spent = sums_by_mode({name: stage_energy(place) for name, place in places.items()})
+        stage["energy"] = [one.to_dict() for one in spent]
         stages.append(stage)
+    spent = sums_by_mode({f"{n}/{e['folder']}": stage_energy(folder / n / e["folder"]) for n in names for e in first})
     return {
         "version": 1,
         "kind": "cross_validation",
         "name": recipe.name,
         "title": recipe.title or recipe.name,
         "seconds": round(sum(summary["seconds"] for summary in summaries.values()), 2),
+        "energy": [one.to_dict() for one in spent],
         "headline_system": recipe.headline_system,
         "runs": [
             {"folder": name, "fold": summary["test_fold"], "seed": summary["seed"]}
@@ -217,9 +225,9 @@ def _percentiles(draw: Callable[[], float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def run_fold(recipe: Recipe, place: Path, threads: int) -> str:
-    """Carry out one single run in a process of its own; return the name of its folder."""
+def run_fold(recipe: Recipe, place: Path, threads: int, jobs: int) -> str:
+    """Carry out one single run in a process of its own, beside others; return the name of its folder."""
     torch.set_num_threads(threads)
     console.quiet = True  # bars of several processes would write over each other
-    run_single(recipe, place)
+    run_single(recipe, place, jobs=jobs)
     return place.name

@@ -52,12 +52,12 @@ def _parallel(tasks: Iterable[Task], handed: dict[str, Task], jobs: int) -> Iter
     def calls() -> Iterator[Any]:
         for task in list(tasks):
             handed[task.name] = task
-            yield delayed(_named)(task, os.getpid())
+            yield delayed(_named)(task, os.getpid(), jobs)
 
     # joblib does a single job in this process; two, of which one waits, are what keeps it in another.
     with parallel_config("loky", n_jobs=max(2, jobs), inner_max_num_threads=1):
         yield from Parallel(return_as="generator_unordered", pre_dispatch=jobs, batch_size=1)(calls())
 
 
-def _named(task: Task, parent: int) -> tuple[str, Outcome]:
-    return task.name, do_task(task, parent)
+def _named(task: Task, parent: int, jobs: int) -> tuple[str, Outcome]:
+    return task.name, do_task(task, parent, jobs=jobs)

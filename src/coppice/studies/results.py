@@ -23,7 +23,7 @@ SCORES = {
     "macs": "multiply-accumulates of convolutions and dense layers, without biases, for one clip",
     "size_bytes": "bytes of all tensors in the format that they are stored in; int8: of the file",
     "latency_ms_p50": "median over repeats; eager PyTorch, one thread, batch of 1; empty if not measured",
-    "energy_kwh": "empty if not known",
+    "energy_kwh": "of the stages of this run alone, counted as their stage.json says; empty if not known",
     "seconds": "wall time of the stages of this run alone, on one thread; data and training are shared with others",
     "finetune_seconds": "wall time of its fine-tuning",
     "finetune_clips": "training clips that its fine-tuning used",

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from coppice.core.files import read_json
+from coppice.energy.energy import sums_by_mode
+from coppice.recipes.stages import stage_energy
 
 Scores = dict[str, float | int | None]
 
@@ -23,6 +25,7 @@ def point_scores(folder: Path) -> Scores:
     return {
         **_scores(folder / own[-1]["folder"]),
         "seconds": _seconds(folder / entry["folder"] for entry in own),
+        "energy_kwh": _energy_kwh([folder / entry["folder"] for entry in own]),
         "finetune_seconds": _seconds(fits),
         "finetune_clips": clips,
     }
@@ -51,3 +54,10 @@ def _size_bytes(cost: dict[str, Any]) -> int:
 
 def _seconds(stages: Any) -> float:
     return round(sum(read_json(stage / "stage.json")["seconds"] for stage in stages), 2)
+
+
+def _energy_kwh(stages: list[Path]) -> float | None:
+    """Return the energy of some stages; None where it is not known of all, or was measured in different ways."""
+    found = {str(stage): stage_energy(stage) for stage in stages}
+    sums = sums_by_mode(found)
+    return sums[0].energy_kwh if len(sums) == 1 and None not in found.values() else None

@@ -81,7 +81,7 @@ class Outcome:
     peak_bytes: int = 0
 
 
-def do_task(task: Task, parent: int | None = None) -> Outcome:
+def do_task(task: Task, parent: int | None = None, *, jobs: int = 1) -> Outcome:
     """Carry out a run, record how it ended in its folder, and return that.
 
     Whatever goes wrong with the run is its outcome, in one line. One thread is used, so that the numbers do not depend
@@ -93,13 +93,15 @@ def do_task(task: Task, parent: int | None = None) -> Outcome:
         See there.
     parent : int, optional
         The process that asked. When it is gone, nobody counts this run, and this process ends.
+    jobs : int >= 1
+        How many runs go side by side on this machine, so that their energy is not counted twice.
     """
     _end_with(parent)
     torch.set_num_threads(1)
     quiet, console.quiet = console.quiet, True  # bars of several processes would write over each other
     try:
         try:
-            outcome = Outcome(task.key, "done", "", __version__, _run(task), _peak_bytes())
+            outcome = Outcome(task.key, "done", "", __version__, _run(task, jobs), _peak_bytes())
         except Exception as error:
             outcome = failed(task, _line(error))
         record(task, outcome)
@@ -128,7 +130,7 @@ def read_outcome(folder: Path, key: str) -> Outcome | None:
     return found if found.key == key and found.status in ("done", "failed") else None
 
 
-def _run(task: Task) -> dict[str, float | int | None]:
+def _run(task: Task, jobs: int) -> dict[str, float | int | None]:
     if task.version != __version__:
         raise CoppiceError(f"{platform.node()} has Coppice {__version__} and the study is run by {task.version}.")
     if not task.folder.parents[1].is_dir():
@@ -137,7 +139,7 @@ def _run(task: Task) -> dict[str, float | int | None]:
     with locked_run(task.folder, wait_s=_WAIT_S):
         if task.base is not None:
             share_stages(task.base, task.folder)
-        SingleRun(task.recipe, open_material(task.recipe), task.folder, timed=False).do()
+        SingleRun(task.recipe, open_material(task.recipe), task.folder, timed=False, jobs=jobs).do()
     return base_scores(task.folder) if task.base is None else point_scores(task.folder)
 
 
