@@ -200,7 +200,7 @@ def shipped_recipes() -> dict[str, Path]:
     Examples
     --------
     >>> sorted(shipped_recipes())
-    ['dcase2021-report', 'demo', 'esc10', 'esc10-entries', 'esc10-results', 'esc50']
+    ['dcase2021-report', 'demo', 'esc10', 'esc10-entries', 'esc10-results', 'esc50', 'tau2022']
     """
     folder = Path(__file__).parent / "shipped"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
