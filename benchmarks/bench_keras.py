@@ -105,7 +105,10 @@ def beside_keras(environment: Path, steps: Steps) -> tuple[Times, dict[str, Any]
                     # The first step wakes up caches and threads.
                     times[name][batch].append(median(side(batch, 1 + STEPS)[1:]))
             if turn == 0:
-                sides = {name: side for name, side in sides.items() if name == OURS or not is_slow(name, times)}
+                for child in children:
+                    if is_slow(str(child.setting), times):
+                        del sides[str(child.setting)]
+                        child.close()
     return times, versions
 
 

@@ -96,6 +96,7 @@ class KerasProcess:
         return self.answer()
 
     def close(self) -> None:
-        """End the process."""
-        self.process.communicate()
+        """End the process, if it has not ended."""
+        if self.process.poll() is None:
+            self.process.communicate()
         self.errors.close()
