@@ -9,7 +9,6 @@ medians are compared: whatever else the machine does hits both.
 import multiprocessing
 import statistics
 import time
-from contextlib import nullcontext
 from multiprocessing.connection import Connection
 
 import torch
@@ -18,6 +17,7 @@ from coppice.networks.dcase2021 import DCASE2021
 from coppice.training.allocator import keep_freed_memory
 from coppice.training.layout import training_layout
 from coppice.training.precision import choose_precision
+from training_step import training_step
 
 BATCH = 32
 ROUNDS, WARMUP = 5, 2
@@ -31,16 +31,11 @@ def worker(pipe: Connection, widths: tuple[int, ...], frames: int, ours: bool, l
     if ours:
         keep_freed_memory()
         network.to(memory_format=getattr(torch, layout) if layout else training_layout(network))
-    optimizer = torch.optim.Adam(network.parameters())
+    step = training_step(network, half=ours and choose_precision().name == "bfloat16")
     inputs, targets = torch.randn(BATCH, 1, 40, frames), torch.randint(10, (BATCH,))
-    half = ours and choose_precision().name == "bfloat16"
     while pipe.recv():
         begin = time.perf_counter()
-        optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
-            loss = torch.nn.functional.cross_entropy(network(inputs), targets)
-        loss.backward()
-        optimizer.step()
+        step(inputs, targets)
         pipe.send(time.perf_counter() - begin)
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from coppice.core import seeds
 from coppice.core.errors import CoppiceError
 from coppice.core.modes import eval_mode
 from coppice.core.seeds import derive_seed, numpy_stream, seed_global
@@ -36,6 +37,15 @@ def test_streams_and_the_global_generators_start_the_same_again():
     assert draw() == draw()
     seed_global(3, "other")
     assert torch.rand(1).item() != draw()[2]
+
+
+@pytest.mark.parametrize("accelerator", [False, True])
+def test_torch_draws_the_same_with_and_without_an_accelerator(accelerator, monkeypatch):
+    monkeypatch.setattr(seeds, "_has_accelerator", lambda: accelerator)
+    seed_global(3, "step", 2)
+    drawn = torch.rand(4)
+    torch.manual_seed(derive_seed(3, "step", 2))
+    assert torch.equal(drawn, torch.rand(4))
 
 
 def test_each_modules_mode_comes_back_after_an_error():

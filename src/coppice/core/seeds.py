@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from functools import cache
 
 import numpy as np
 import torch
@@ -54,4 +55,14 @@ def seed_global(seed: int, *keys: str | int) -> None:
     value = derive_seed(seed, *keys)
     random.seed(value)
     np.random.seed(value % 2**32)  # noqa: NPY002 - third-party code may draw from the global generator
-    torch.manual_seed(value)
+    # torch.manual_seed also writes down the call stack for each kind of device that may come into use later: most of a
+    # millisecond inside Lightning, at every training step. Where there is no such device, nothing else needs the seed.
+    if _has_accelerator():
+        torch.manual_seed(value)
+    else:
+        torch.default_generator.manual_seed(value)
+
+
+@cache
+def _has_accelerator() -> bool:
+    return torch.accelerator.is_available()
