@@ -24,7 +24,7 @@ from coppice.studies.tasks import Outcome, Task, do_task
 from page import machine, table, write_section
 
 Workers = Callable[[list[Task]], Iterator[tuple[Task, Outcome]]]
-TASKS, EMPTY = 4, 200
+TASKS, WARM, EMPTY = 4, 8, 200
 GIB = 2**30
 
 
@@ -80,7 +80,7 @@ def main() -> None:
         do_task(trial)
         epoch_s = do_task(replace(trial, folder=folder / "base" / "second")).scores["seconds"] / 3
         tasks = planned(folder, max(1, round(given.seconds / epoch_s)), TASKS)
-        warm = [replace(trial, name=f"warm {n}", folder=folder / "base" / f"warm{n}") for n in range(2)]
+        warm = [replace(trial, name=f"warm {n}", folder=folder / "base" / f"warm{n}") for n in range(WARM)]
 
         def one(tasks: list[Task]) -> Iterator[tuple[Task, Outcome]]:
             return in_processes(tasks, 1)
@@ -128,8 +128,8 @@ def section(found: dict[str, float]) -> str:
         "## Studies: workers side by side\n\n"
         f"{machine()}. {TASKS} trainings of about {each:.0f} s on one thread each, workers started before; wall-clock "
         "time from handing them over to the last outcome. *Handed over*: a task that is refused at once and recorded, "
-        f"mean of {EMPTY}. *Start*: until two workers have imported what they need and trained for three epochs; once "
-        f"per study. Beside joblib Ray takes {beside:+.1f} %. In a run itself, "
+        f"mean of {EMPTY}. *Start*: until two workers have imported what they need and done eight short trainings; "
+        f"once per study. Beside joblib Ray takes {beside:+.1f} %. In a run itself, "
         f"{found['around']:.1f} s are not of a stage: opening clips, summary, report.\n\n"
         + table(["", "workers", f"{TASKS} tasks", "of one worker", "handed over", "start"], rows)
     )
