@@ -174,7 +174,7 @@ def test_what_is_done_is_not_done_again_and_a_grown_file_adds_to_it(small, monke
     before = rows(folder)
     begun = []
     original = tasks._run
-    monkeypatch.setattr(tasks, "_run", lambda task: begun.append(task.name) or original(task))
+    monkeypatch.setattr(tasks, "_run", lambda task, jobs: begun.append(task.name) or original(task, jobs))
     small("criterion: [l1]")
     assert begun == []
     small("criterion: [l1, l2]")
@@ -188,10 +188,10 @@ def test_what_is_done_is_not_done_again_and_a_grown_file_adds_to_it(small, monke
 def test_a_run_that_fails_is_recorded_with_its_reason_and_tried_again(small, monkeypatch, capsys):
     original = tasks._run
 
-    def breaks(task):
+    def breaks(task, jobs):
         if "random" in task.name:
             raise RuntimeError("not\nenough of it")
-        return original(task)
+        return original(task, jobs)
 
     with monkeypatch.context() as patch:
         patch.setattr(tasks, "_run", breaks)
@@ -210,7 +210,7 @@ def test_a_run_that_fails_is_recorded_with_its_reason_and_tried_again(small, mon
 
 
 def test_the_points_of_a_training_that_fails_fail_with_its_reason(small, monkeypatch):
-    def breaks(task):
+    def breaks(task, jobs):
         raise CoppiceError(f"{task.folder.parent.name} is broken.")
 
     with monkeypatch.context() as patch:

@@ -68,7 +68,8 @@ def check_axis(
     first = name.split(".")[0]
     if name not in _NAMED and first not in _RECIPE:
         where = f"{what}: there is no axis {name!r}."
-        raise CoppiceError(f"{where} {did_you_mean(name, [*_NAMED, *_RECIPE])}")
+        known = [one for one in (*_NAMED, *_RECIPE) if one not in _FINETUNE or first == "finetune"]  # they are many
+        raise CoppiceError(f"{where} {did_you_mean(name, known)}")
     if name == "system":
         for value in values.values():
             _steps(value, base, what)
