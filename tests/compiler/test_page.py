@@ -11,6 +11,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "compiler.md"
 pytestmark = pytest.mark.usefixtures("cc")
 
 
+@pytest.mark.proof
 def test_the_example_of_the_page_runs(classifier, sounds, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cp.quantize_int8(classifier, "int8.onnx", clips=sounds)

@@ -72,6 +72,7 @@ def mount_exists(request):
         pytest.skip("there is no mount command here")
 
 
+@pytest.mark.proof
 def test_a_disk_that_fills_up_in_any_stage_is_one_sentence_and_the_run_finishes_with_space(
     tiny, forked, cache, whole_run, results, small_disk
 ):

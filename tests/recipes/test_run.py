@@ -82,6 +82,7 @@ def test_the_recipe_in_a_run_folder_repeats_the_run(run, tiny, forked, cache, tm
     assert answer["err"].count("not done again") == 5
 
 
+@pytest.mark.proof
 def test_int8_stages_leave_a_file_for_a_runtime_and_its_scores(run):
     done, answer = run("quantize=int8")
     assert answer["code"] == 0, answer

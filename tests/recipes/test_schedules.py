@@ -38,6 +38,7 @@ def small(tiny, cache, forked, whole_run, tmp_path):
     return run
 
 
+@pytest.mark.proof
 def test_every_cut_and_fit_of_a_progressive_step_is_a_stage_of_the_run(small, results):
     answer, done = small(PROGRESSIVE)
     assert answer["code"] == 0, answer
@@ -92,6 +93,7 @@ def test_a_progressive_run_that_was_killed_goes_on_where_it_stopped(small, resul
     assert results(small.folder) == whole
 
 
+@pytest.mark.proof
 def test_iterative_is_short_for_a_list_of_cuts_and_fits(small):
     long = f"[{{prune: {{criterion: l1, ratios: {{conv2: 0.5}}}}}}, {{{FIT}}}, {{prune: {{criterion: l1, ratios: "
     answer, done = small(f"{ITERATIVE}, long: {long}{{conv3: 0.25}}}}}}, {{{FIT}}}]")
