@@ -29,7 +29,8 @@ def page(results: ET.Element) -> str:
     suite = next(results.iter("testsuite"))
     counts: dict[str, Counter[str]] = {}
     for case in results.iter("testcase"):
-        file = case.get("classname", "").replace(".", "/") + ".py"
+        # A module that was skipped as a whole is a case without a class.
+        file = (case.get("classname") or case.get("name", "")).replace(".", "/") + ".py"
         outcome = next((child.tag for child in case if child.tag in ("failure", "error", "skipped")), "passed")
         counts.setdefault(file, Counter())[outcome] += 1
         counts[file]["seconds"] += round(float(case.get("time", "0")))
