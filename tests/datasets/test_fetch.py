@@ -164,7 +164,7 @@ def test_a_second_process_is_kept_out(published, tmp_path):
     [
         ({"../evil": b"x"}, None, "outside its folder"),
         ({f"{TOP}/../../evil": b"x"}, None, "outside its folder"),
-        ({"/tmp/evil": b"x"}, None, "outside its folder"),
+        ({"/evil": b"x"}, None, "outside its folder"),
         ({f"{TOP}/audio/link": b"/etc/passwd"}, stat.S_IFLNK, "is a link or device"),
         ({f"{TOP}/a.wav": b"x", "a.wav": b"y"}, None, "holds 'a.wav' twice"),
     ],

@@ -10,19 +10,8 @@ the meta file are those of the organisers' template as wa976/dcase2025_task1_inf
 from dataclasses import dataclass
 
 from coppice.core.errors import CoppiceError, did_you_mean
+from coppice.datasets.tau_archives import SCENES
 
-SCENES = (
-    "airport",
-    "bus",
-    "metro",
-    "metro_station",
-    "park",
-    "public_square",
-    "shopping_mall",
-    "street_pedestrian",
-    "street_traffic",
-    "tram",
-)
 DEVICES = ("a", "b", "c", "s1", "s2", "s3", "s4", "s5", "s6")
 # The complexity test of the 2025 inference package asks for a model for each of these.
 DEVICES_2025 = (*DEVICES, "s7", "s8", "s9", "s10")
