@@ -12,6 +12,8 @@ from coppice.core.files import plain_os_errors, read_json
 
 KIND, VERSION = "study", 1  # of study.json
 UNPRUNED = "unpruned"
+_TEXTS = ("run", "point", "status", "reason", "fold", "seed", "coppice_version")
+_MEANS = ("accuracy", "log_loss", "macs", "params_total", "size_bytes")
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,27 @@ def read_study(folder: Path) -> FoundStudy:
         raise CoppiceError(f"{folder} is not the folder of a study; give one that coppice study run has written.")
     if said["version"] != VERSION:
         raise CoppiceError(f"{folder} has results of format {said['version']}; this Coppice reads {VERSION}.")
-    with plain_os_errors("read the results", folder / "results.csv"):
-        table = pd.read_csv(folder / "results.csv", converters={f"axis.{name}": str for name in said["axes"]})
-    axes = list(said["axes"])
+    axes = [str(name) for name in said["axes"]]
+    table = _table(folder / "results.csv", axes)
     points = [_point(str(name), part, axes) for name, part in table.groupby("point", sort=False)]
     return FoundStudy(said["title"], tuple(axes), (_unpruned(table), *points), tuple(_remarks(table)))
+
+
+def _table(path: Path, axes: list[str]) -> pd.DataFrame:
+    with plain_os_errors("read the results", path):
+        try:
+            table = pd.read_csv(path, converters={f"axis.{name}": str for name in axes})
+        except ValueError as error:  # no text, no rows, or rows of other lengths
+            raise CoppiceError(
+                f"{path} is damaged ({' '.join(str(error).split())}); coppice study run writes it again."
+            ) from error
+    for name in (*_TEXTS, *(f"axis.{axis}" for axis in axes), *_MEANS):
+        if name not in table:
+            raise CoppiceError(f"{path} is damaged: it has no column {name!r}; coppice study run writes it again.")
+    for name in _MEANS:
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            raise CoppiceError(f"{path} is damaged: {name} is not all numbers; coppice study run writes it again.")
+    return table
 
 
 def _point(name: str, part: pd.DataFrame, axes: list[str]) -> FoundPoint:
@@ -104,7 +122,7 @@ def _point(name: str, part: pd.DataFrame, axes: list[str]) -> FoundPoint:
     failed = int((part["status"] == "failed").sum())
     if done.empty:
         return FoundPoint(name, values, len(part), 0, failed)
-    means = {key: float(done[key].mean()) for key in ("accuracy", "log_loss", "macs", "params_total", "size_bytes")}
+    means = {key: float(done[key].mean()) for key in _MEANS}
     return FoundPoint(name, values, len(part), len(done), failed, **means)
 
 
