@@ -13,7 +13,8 @@ CLIPS = 80
 WHOLE = {"macs": 286_000_000, "params_total": 46_246, "size_bytes": 184_984}
 CRITERIA = ("random", "l1", "l2", "cosine_similarity", "taylor")
 NUMBERS = ("accuracy", "macro_accuracy", "log_loss", "clips", "params_total", "params_bn_folded", "macs", "size_bytes",
-           "latency_ms_p50", "energy_kwh", "seconds", "finetune_seconds", "finetune_clips")  # fmt: skip
+           "latency_ms_p50", "energy_kwh", "seconds", "finetune_seconds", "finetune_clips",
+           "validation_accuracy", "validation_log_loss")  # fmt: skip
 BASE = ("accuracy", "log_loss", "macs", "params_total", "size_bytes")
 
 

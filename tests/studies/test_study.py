@@ -112,8 +112,10 @@ def test_there_is_a_row_for_every_point_and_fold_with_what_the_run_folders_say(d
         for name in ("params_total", "params_bn_folded", "macs"):
             assert int(row[name]) == cost[name]
         assert int(row["size_bytes"]) == cost["size_bytes_float32"]
+        chosen_by = json.loads((folder / "systems" / "pruned" / last / "metrics.json").read_text())
         for name in ("accuracy", "log_loss"):
             assert float(row[f"base_{name}"]) == base_scores[name]
+            assert float(row[f"validation_{name}"]) == chosen_by["evaluation"]["validation"][name]
         assert (int(row["base_macs"]), int(row["base_params_total"])) == (base_cost["macs"], base_cost["params_total"])
         assert int(row["base_size_bytes"]) == base_cost["size_bytes_float32"]
         assert int(row["macs"]) < int(row["base_macs"])

@@ -20,7 +20,7 @@ KIND, VERSION = "study", 1
 AXIS = "axis."
 STATUSES = ("done", "failed", "waiting")
 TEXTS = ("run", "point", "status", "reason", "fold", "seed", "coppice_version")
-SHARES = ("accuracy", "macro_accuracy", "base_accuracy")
+SHARES = ("accuracy", "macro_accuracy", "base_accuracy", "validation_accuracy")
 NUMBERS = (
     *SHARES,
     "log_loss",
@@ -34,6 +34,7 @@ NUMBERS = (
     "seconds",
     "finetune_seconds",
     "finetune_clips",
+    "validation_log_loss",
     "base_log_loss",
     "base_macs",
     "base_params_total",

@@ -27,6 +27,8 @@ SCORES = {
     "seconds": "wall time of the stages of this run alone, on one thread; data and training are shared with others",
     "finetune_seconds": "wall time of its fine-tuning",
     "finetune_clips": "training clips that its fine-tuning used",
+    "validation_accuracy": "as accuracy, of the validation clips: for whatever is chosen",
+    "validation_log_loss": "as log_loss, of the validation clips: for whatever is chosen",
 }
 BASE = ("accuracy", "log_loss", "macs", "params_total", "size_bytes")
 _FIRST = {

@@ -24,6 +24,7 @@ def point_scores(folder: Path) -> Scores:
     clips = max((read_json(fit / "metrics.json")["training"]["clips"] for fit in fits), default=0)
     return {
         **_scores(folder / own[-1]["folder"]),
+        **_validation_scores(folder / own[-1]["folder"]),
         "seconds": _seconds(folder / entry["folder"] for entry in own),
         "energy_kwh": _energy_kwh([folder / entry["folder"] for entry in own]),
         "finetune_seconds": _seconds(fits),
@@ -44,6 +45,12 @@ def _scores(stage: Path) -> Scores:
         **{name: cost[name] for name in ("params_total", "params_bn_folded", "macs")},
         "size_bytes": _size_bytes(cost),
     }
+
+
+def _validation_scores(stage: Path) -> dict[str, Any]:
+    """Return what a stage scores on the clips that may be looked at to choose something."""
+    found = read_json(stage / "metrics.json")["evaluation"]["validation"]
+    return {f"validation_{name}": found[name] for name in ("accuracy", "log_loss")}
 
 
 def _size_bytes(cost: dict[str, Any]) -> int:
