@@ -79,6 +79,7 @@ _HOMES = {
     "run_study": "coppice.studies.engine",
     "runtime_latency": "coppice.export.latency",
     "save": "coppice.networks.checkpoint",
+    "search_study": "coppice.studies.search",
     "sensitivity": "coppice.studies.sensitivity",
     "share_trunk": "coppice.ensembles.trunk",
     "shrink_dense": "coppice.pruning.surgery.dense",
@@ -151,6 +152,7 @@ if TYPE_CHECKING:
     from coppice.reproduction.reproduce import reproduce
     from coppice.studies.engine import run_study
     from coppice.studies.run import run
+    from coppice.studies.search import search_study
     from coppice.studies.sensitivity import sensitivity
     from coppice.training.settings import TrainingSettings
     from coppice.training.teacher import Teacher

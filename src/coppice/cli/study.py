@@ -1,16 +1,18 @@
-"""``coppice study``: many runs over a grid."""
+"""``coppice study``: many runs over a grid or a search."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from coppice.cli import study_page
+from coppice.cli import study_page, study_search
 from coppice.cli.output import JsonFlag, print_json, print_line, print_table
 from coppice.core.units import bytes_text, count_text, percent_text
 
-app = typer.Typer(help="Many runs over a grid: run a study file, look at what has come out.", no_args_is_help=True)
-study_page.add_commands(app)
+app = typer.Typer(
+    help="Many runs over a grid, or points that are searched for: run a study file, look at what has come out.",
+    no_args_is_help=True,
+)
 
 
 @app.command()
@@ -45,6 +47,9 @@ def run(
         raise typer.Exit(1)
 
 
+study_search.add_commands(app)
+
+
 @app.command()
 def show(
     folder: Annotated[Path, typer.Argument(help="The folder of a study.")],
@@ -76,3 +81,6 @@ def show(
     print_table(f"{found.title}: means over folds and seeds, on test clips", columns, rows)
     for remark in found.remarks:
         print_line(remark)
+
+
+study_page.add_commands(app)

@@ -69,8 +69,10 @@ def run_study(
     if jobs is not None and jobs < 1:
         raise CoppiceError(f"jobs is {jobs}; give a whole number from 1 upwards.")
     chosen = study if isinstance(study, Study) else load_study(study, changes=changes)
+    if chosen.file.search is not None:
+        raise CoppiceError(f"{chosen.what} is a search; carry it out with coppice study search.")
     folder = (Path(out) if out is not None else Path("runs") / chosen.file.name).resolve()
-    _refuse_foreign(folder)
+    refuse_foreign(folder, search=False)
     engine = _Engine(PlannedStudy(chosen, folder), jobs, cluster)
     engine.check()
     with locked_run(folder):
@@ -232,11 +234,24 @@ def _duration_text(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _refuse_foreign(folder: Path) -> None:
+def refuse_foreign(folder: Path, *, search: bool) -> None:
+    """Refuse a folder that holds something else than a grid or, if asked, a search.
+
+    Raises
+    ------
+    CoppiceError
+        If it does; an empty folder, or none, is fine.
+    """
     with plain_os_errors("write to", folder):
         there = folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir())
     said = read_json(folder / "study.json", "study") if there and (folder / "study.json").exists() else {}
-    if there and not (isinstance(said, dict) and said.get("kind") == KIND):
+    ours = isinstance(said, dict) and said.get("kind") == KIND
+    begun = search and (folder / "search.db").exists() | (folder / "search.json").exists()  # nothing has been done yet
+    if there and not ours and not begun:
         raise CoppiceError(
             f"{folder} holds something else than a study of this kind; choose another folder with --out."
+        )
+    if ours and ("search" in said) != search:
+        raise CoppiceError(
+            f"{folder} holds the results of a {'grid' if search else 'search'}; choose another folder with --out."
         )

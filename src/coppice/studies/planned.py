@@ -18,8 +18,8 @@ from coppice.studies.tasks import Task
 _TABLE = ["clip_id", "file", "label", "fold", "recording", "device"]
 
 
-class PlannedStudy:
-    """All tasks of a study.
+class Planner:
+    """Makes the tasks of a study's points.
 
     Parameters
     ----------
@@ -34,39 +34,39 @@ class PlannedStudy:
         Clips of the base recipe.
     folds : list of int or None
         All that test.
-    points : list of Point
-    tasks : list of (GridRun, Task, Task)
-        Each run of the grid with its task, and that of the unpruned network that it goes on from.
 
     Raises
     ------
     CoppiceError
-        If the grid is empty, too large or impossible, two points are the same run, or the clips cannot be used.
+        If the clips cannot be used.
     """
 
     def __init__(self, study: Study, folder: Path) -> None:
         self.study, self.folder = study, folder
-        points(study)  # a grid that is too large is refused before any clip is read
         self._materials: dict[str, Prepared] = {}
         self.data = self._material(study.recipe)
         self.folds = folds_to_use(study, self.data.dataset)
-        self.points = points(study, folds=len(self.folds))
-        self.tasks: list[tuple[GridRun, Task, Task]] = []
-        planned = runs(study, self.points, self.folds)
-        trainings = {self._identity(self._unpruned(run.recipe)) for run in planned}
-        several = len(trainings) > len(self.folds) * len(study.seeds)
+
+    def tasks_of(self, points: Sequence[Point]) -> list[tuple[GridRun, Task, Task]]:
+        """Return each run of some points with its task, and that of the unpruned network that it goes on from.
+
+        Raises
+        ------
+        CoppiceError
+            If two points are the same run.
+        """
+        tasks: list[tuple[GridRun, Task, Task]] = []
+        planned = runs(self.study, points, self.folds)
+        trainings = {self.identity(self._unpruned(run.recipe)) for run in planned}
+        several = len(trainings) > len(self.folds) * len(self.study.seeds)
         named: dict[str, str] = {}
         for run in planned:
-            base, key = self._base(run, several=several), self._identity(run.recipe)
+            base, key = self._base(run, several=several), self.identity(run.recipe)
             if key in named:
-                raise CoppiceError(f"{study.what}: {run.name} is the same run as {named[key]}; exclude one of them.")
+                raise CoppiceError(f"{self.study.what}: {run.name} is the same run as {named[key]}; exclude one of them.")
             named[key] = run.name
-            self.tasks.append((run, Task(run.name, folder / "runs" / key, run.recipe, key, base.folder), base))
-
-    @property
-    def bases(self) -> list[Task]:
-        """The tasks of the unpruned networks, each once."""
-        return list({base.key: base for _, _, base in self.tasks}.values())
+            tasks.append((run, Task(run.name, self.folder / "runs" / key, run.recipe, key, base.folder), base))
+        return tasks
 
     def check(self, points: Sequence[Point]) -> None:
         """Go through the systems of points with an untrained network, once for all that differ only in their fits.
@@ -88,9 +88,13 @@ class PlannedStudy:
                         raise CoppiceError(f"{self.study.what}, point {point.name}: {error}") from error
                 advance(1, point.name)
 
+    def identity(self, recipe: Recipe) -> str:
+        """Return the digest by which a single run is known; see :func:`coppice.studies.grid.identity`."""
+        return identity(recipe, _clips_digest(self._material(recipe)))
+
     def _base(self, run: GridRun, *, several: bool) -> Task:
         recipe = self._unpruned(run.recipe)
-        key = self._identity(recipe)
+        key = self.identity(recipe)
         place = f"{run.place}-{key[:8]}" if several else run.place
         return Task(f"unpruned, {place}", self.folder / "base" / place, recipe, key)
 
@@ -105,8 +109,32 @@ class PlannedStudy:
             self._materials[key] = open_material(recipe)
         return self._materials[key]
 
-    def _identity(self, recipe: Recipe) -> str:
-        return identity(recipe, _clips_digest(self._material(recipe)))
+
+class PlannedStudy(Planner):
+    """All tasks of a study's grid.
+
+    Attributes
+    ----------
+    points : list of Point
+    tasks : list of (GridRun, Task, Task)
+        See :meth:`Planner.tasks_of`.
+
+    Raises
+    ------
+    CoppiceError
+        If the grid is empty, too large or impossible, two points are the same run, or the clips cannot be used.
+    """
+
+    def __init__(self, study: Study, folder: Path) -> None:
+        points(study)  # a grid that is too large is refused before any clip is read
+        super().__init__(study, folder)
+        self.points = points(study, folds=len(self.folds))
+        self.tasks = self.tasks_of(self.points)
+
+    @property
+    def bases(self) -> list[Task]:
+        """The tasks of the unpruned networks, each once."""
+        return list({base.key: base for _, _, base in self.tasks}.values())
 
 
 @lru_cache(maxsize=64)

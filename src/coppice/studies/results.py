@@ -74,7 +74,16 @@ def columns(axes: Iterable[str]) -> dict[str, str]:
     }
 
 
-def write_results(folder: Path, study: Study, rows: Sequence[Row], *, folds: Sequence[int | None], where: str) -> None:
+def write_results(
+    folder: Path,
+    study: Study,
+    rows: Sequence[Row],
+    *,
+    folds: Sequence[int | None],
+    where: str,
+    axes: Mapping[str, Sequence[str]] | None = None,
+    search: Mapping[str, Any] | None = None,
+) -> None:
     """Write ``results.csv`` and ``study.json``, each whole.
 
     Parameters
@@ -89,8 +98,13 @@ def write_results(folder: Path, study: Study, rows: Sequence[Row], *, folds: Seq
         All that test.
     where : str
         What the runs go on on.
+    axes : mapping, optional
+        Axis → short texts of its values, of a search; those of the grid if not given.
+    search : mapping, optional
+        What ``study.json`` says of a search.
     """
-    head = columns(study.axes)
+    axes = axes or {name: list(values) for name, values in study.axes.items()}
+    head = columns(axes)
     with whole_file(folder / "results.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(head), restval="")
         writer.writeheader()
@@ -103,14 +117,15 @@ def write_results(folder: Path, study: Study, rows: Sequence[Row], *, folds: Seq
             "kind": KIND,
             "name": study.file.name,
             "title": study.title,
-            "axes": {name: list(values) for name, values in study.axes.items()},
+            "axes": {name: list(values) for name, values in axes.items()},
             "folds": [fold for fold in folds if fold is not None],
             "seeds": study.seeds,
-            "combined": combined_text(study),
+            "combined": combined_text(study) if search is None else "chosen by a search; each with every fold and seed",
             "counts": {status: counts.get(status, 0) for status in ("done", "failed", "waiting")},
             "versions": dict(Counter(row.outcome.coppice_version for row in rows if row.outcome is not None)),
             "where": where,
             "columns": head,
+            **({} if search is None else {"search": dict(search)}),
         },
     )
 

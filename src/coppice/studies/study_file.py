@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from coppice.core.errors import CoppiceError, did_you_mean
 from coppice.recipes.fitting import Part
 from coppice.recipes.recipe import Name, Recipe, check_recipe, find_recipe
 from coppice.recipes.yaml_file import apply_change, put, read_mapping, sentence
 from coppice.studies.axes import check_axis, label, whole_steps
+from coppice.studies.search_section import Search
 
 MOST_RUNS = 10_000  # more are refused unless the file has a cap
 
@@ -23,6 +24,7 @@ class StudyFile(Part):
 
     ``axes`` holds for every axis a list of values, or a mapping of short names to values. Axes are crossed; those that
     stand in one list of ``zip`` go in step. ``exclude`` leaves out every point that a partial point is a part of.
+    ``search`` makes it a search in place of a grid.
     """
 
     name: Name
@@ -30,10 +32,22 @@ class StudyFile(Part):
     recipe: str | dict[str, Any]
     set: dict[str, Any] = Field(default_factory=dict)
     system: Annotated[list[Any], Field(min_length=1)] | None = None
-    axes: Annotated[dict[str, list[Any] | dict[str, Any] | Literal["all"]], Field(min_length=1)]
+    axes: Annotated[dict[str, list[Any] | dict[str, Any] | Literal["all"]], Field(min_length=1, default_factory=dict)]
     zip: list[list[str]] = Field(default_factory=list)
     exclude: list[dict[str, Any]] = Field(default_factory=list)
     cap: Annotated[int, Field(ge=1)] | None = None
+    search: Search | None = None
+
+    @model_validator(mode="after")
+    def _is_a_grid_or_a_search(self) -> "StudyFile":
+        if self.search is None and not self.axes:
+            raise ValueError("it lacks the key 'axes'")
+        if self.search is not None:
+            other = [name for name in self.axes if name not in ("fold", "seed")]
+            other += [name for name in ("zip", "exclude", "cap") if getattr(self, name)]
+            if other:
+                raise ValueError(f"a search takes the axes fold and seed alone; leave out {other[0]!r}")
+        return self
 
     @field_validator("zip", mode="before")
     @classmethod
@@ -177,7 +191,7 @@ def load_study(path: str | Path, *, changes: Sequence[str] = ()) -> Study:
     try:
         file = StudyFile.model_validate(read_mapping(place, "study"))
     except ValidationError as error:
-        raise CoppiceError(sentence(what, error, lambda _: list(StudyFile.model_fields))) from error
+        raise CoppiceError(sentence(what, error, _siblings)) from error
     values, source = _base(file, place)
     for key, value in file.set.items():
         blocked = put(values, str(key), value)
@@ -198,6 +212,10 @@ def shipped_studies() -> dict[str, Path]:
     """
     folder = Path(__file__).parent / "shipped"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def _siblings(place: tuple[int | str, ...]) -> list[str]:
+    return list((Search if place[:-1] == ("search",) else StudyFile).model_fields)
 
 
 def _base(file: StudyFile, place: Path) -> tuple[dict[str, Any], str]:

@@ -1,0 +1,275 @@
+"""What a search may try: how many filters each layer loses, by which criterion, in which number format."""
+
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from coppice.complexity.profile import profile
+from coppice.core.errors import CoppiceError
+from coppice.datasets.prepare import Prepared
+from coppice.networks.classifier import Classifier, as_network
+from coppice.pruning.planning.requests import DUST, wanted_counts
+from coppice.pruning.tracing.channels import Channels, trace
+from coppice.recipes.material import untrained
+from coppice.recipes.recipe import Recipe, check_recipe
+from coppice.recipes.step import Prune
+from coppice.recipes.steps import do_step, plain_steps
+from coppice.studies.axes import SYSTEM, label, recipe_at
+from coppice.studies.grid import Point
+from coppice.studies.search_section import COSTS, Search, quantize_of
+from coppice.studies.study_file import Study
+
+Choice = Mapping[str, Any]  # "removed.LAYER" → filters; "criterion" and "precision" where they are searched
+
+CRITERION, PRECISION, REMOVED, RATIO = "criterion", "precision", "removed.", "ratio."
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer with the least and the most of its filters that may go."""
+
+    name: str
+    filters: int
+    least: int
+    most: int
+
+
+class SearchSpace:
+    """All points that a search may try.
+
+    A layer loses whole filters, so each has finitely many values, and no network stands in the space under two names.
+
+    Parameters
+    ----------
+    study : Study
+        With a section ``search``.
+    data : Prepared
+        Its clips.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+    options : dict
+        ``criterion`` and ``precision``, as far as they are searched → their values.
+
+    Raises
+    ------
+    CoppiceError
+        If the steps have not exactly one cut, or a layer or a range does not fit the network.
+    """
+
+    def __init__(self, study: Study, data: Prepared) -> None:
+        self.study, self.data, self.search = study, data, section(study)
+        _check_steps(study)
+        self._start = untrained(study.recipe, data)
+        self._network, example = as_network(self._start, None)
+        self._channels = trace(self._network, example)
+        self.layers = _layers(self._network, self._channels, self.search, study.what)
+        self.options: dict[str, list[str]] = {}
+        for name in (CRITERION, PRECISION):
+            if getattr(self.search, name):
+                self.options[name] = list(getattr(self.search, name))
+        self._known: dict[tuple[int, ...], dict[str, int]] = {}
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """What a point is told by, in order."""
+        first, last = ([name] if name in self.options else [] for name in (CRITERION, PRECISION))
+        return (*first, *(RATIO + layer.name for layer in self.layers), *last)
+
+    def draw(self, rng: random.Random) -> dict[str, Any]:
+        """Draw a point, each as likely as any other."""
+        choice: dict[str, Any] = {name: rng.choice(values) for name, values in self.options.items()}
+        return choice | {REMOVED + layer.name: rng.randint(layer.least, layer.most) for layer in self.layers}
+
+    def towards_smallest(self, choice: Choice, share: float) -> dict[str, Any]:
+        """Return a point that has gone a share of the way to the most that may go in every layer."""
+        removed = {}
+        for layer in self.layers:
+            now = choice[REMOVED + layer.name]
+            removed[REMOVED + layer.name] = now + math.ceil(share * (layer.most - now) - DUST)
+        return {**choice, **removed}
+
+    def smallest(self) -> list[dict[str, Any]]:
+        """Return the points in which every layer loses the most, one for each precision."""
+        most = {REMOVED + layer.name: layer.most for layer in self.layers}
+        first = {name: values[0] for name, values in self.options.items()}
+        precisions = self.options.get(PRECISION, [])
+        return [{**first, **most, PRECISION: one} for one in precisions] or [{**first, **most}]
+
+    def costs(self, choice: Choice) -> dict[str, int]:
+        """Return what the network of a point costs; nothing is trained.
+
+        ``size_bytes`` is missing where only the written file tells.
+        """
+        shape = tuple(choice[REMOVED + layer.name] for layer in self.layers)
+        if shape not in self._known:
+            self._known[shape] = _costs(self.study, self._start, self.data, self._keep(choice))
+        costs = dict(self._known[shape])
+        sizes = {None: costs.pop("size_bytes_float32"), "float16": costs.pop("size_bytes_float16")}
+        quantize = quantize_of(choice[PRECISION]) if PRECISION in choice else self.study.recipe.quantize
+        return costs | ({"size_bytes": sizes[quantize]} if quantize in sizes else {})
+
+    def whole_costs(self) -> dict[str, int]:
+        """Return what the unpruned network costs in float32."""
+        found = profile(self._start, latency=False)
+        counted = {name: int(getattr(found, name)) for name in COSTS if name != "size_bytes"}
+        return counted | {"size_bytes": found.size_bytes_float32}
+
+    def fits(self, choice: Choice) -> bool:
+        """Tell whether a point is within the budget."""
+        costs = self.costs(choice)
+        return all(costs[name] <= most for name, most in self.search.budget.items())
+
+    def labels(self, choice: Choice) -> dict[str, str]:
+        """Return the short text of each value."""
+        ratios = {
+            RATIO + layer.name: label(choice[REMOVED + layer.name] / layer.filters) for layer in self.layers
+        }
+        said = {**{name: str(choice[name]) for name in self.options}, **ratios}
+        return {axis: said[axis] for axis in self.axes}
+
+    def point(self, choice: Choice) -> Point:
+        """Return a point with its recipe.
+
+        Raises
+        ------
+        CoppiceError
+            If it makes no recipe.
+        """
+        labels = self.labels(choice)
+        name = " ".join(f"{axis}={short}" for axis, short in labels.items())
+        what = f"{self.study.what}, point {name}"
+        values: dict[str, Any] = {"keep": self._keep(choice), "layers": None}
+        if CRITERION in choice:
+            values[CRITERION] = choice[CRITERION]
+        if PRECISION in choice:
+            values[PRECISION] = quantize_of(choice[PRECISION])
+        recipe = recipe_at(self.study.base, self.study.system, values, what)
+        recipe |= {"name": self.study.file.name, "title": f"{self.study.title}: {name}", "folds": "one", "seeds": [0]}
+        return Point(name, labels, check_recipe(recipe, what))
+
+    def choice_of(self, recipe: Recipe) -> dict[str, Any] | None:
+        """Return the point of this space that a recipe's one system is, however it says so; None if it is none."""
+        cuts = [step.prune or step.iterative for step in recipe.systems[SYSTEM] if step.prune or step.iterative]
+        removed = self._removed(cuts[0]) if len(cuts) == 1 and cuts[0] is not None else None
+        if removed is None or any(not layer.least <= removed[layer.name] <= layer.most for layer in self.layers):
+            return None
+        choice: dict[str, Any] = {REMOVED + name: count for name, count in removed.items()}
+        if CRITERION in self.options:
+            choice[CRITERION] = cuts[0].criterion  # type: ignore[union-attr]
+        if PRECISION in self.options:
+            choice[PRECISION] = recipe.quantize or "float32"
+        known = all(choice[name] in values for name, values in self.options.items())
+        return choice if known and _but_for_the_cut(self.point(choice).recipe) == _but_for_the_cut(recipe) else None
+
+    def _removed(self, cut: Prune) -> dict[str, int] | None:
+        """Return how many filters a step removes of each layer of the space; None where that is not said by layer."""
+        if cut.budget is not None or cut.scope == "network" or cut.round_to > 1 or cut.minimum > 1 or cut.protect:
+            return None
+        said: dict[str, Any] = {"keep": cut.keep, "ratios": cut.ratios, "layers": cut.layers, "rounding": cut.rounding}
+        counts = wanted_counts(self._network, self._channels, **said)
+        removed = dict.fromkeys((layer.name for layer in self.layers), 0)
+        for name, count in counts.items():
+            gone = None if count is None else len(self._channels.units(name)) - count
+            if gone is None or (gone and name not in removed):
+                return None
+            removed |= {name: gone} if name in removed else {}
+        return removed
+
+    def _keep(self, choice: Choice) -> dict[str, int]:
+        return {layer.name: layer.filters - choice[REMOVED + layer.name] for layer in self.layers}
+
+
+def section(study: Study) -> Search:
+    """Return the section ``search`` of a study.
+
+    Raises
+    ------
+    CoppiceError
+        If it has none.
+    """
+    if study.file.search is None:
+        raise CoppiceError(
+            f"{study.what} has no section 'search:', so it is a grid: coppice study run carries it out. "
+            "docs/search.md says what a search needs."
+        )
+    return study.file.search
+
+
+def budget_text(search: Search) -> str:
+    """Return a budget in words.
+
+    Examples
+    --------
+    >>> budget_text(Search(ratios={"conv1": (0, 0.5)}, objectives=["accuracy", "macs"], budget={"macs": 9000}))
+    'at most 9,000 MACs'
+    """
+    return " and ".join(f"at most {most:,} {COSTS[name]}" for name, most in search.budget.items())
+
+
+def _check_steps(study: Study) -> None:
+    cuts = [kind for step in study.system for kind in step if kind in ("prune", "iterative", "progressive")]
+    if len(cuts) != 1 or cuts == ["progressive"]:
+        found = "none" if not cuts else " and ".join(cuts)
+        raise CoppiceError(
+            f"{study.what}: a search chooses how many filters one step removes, a prune or an iterative one; its system "
+            f"has {found}."
+        )
+
+
+def _layers(network: nn.Module, channels: Channels, search: Search, what: str) -> tuple[Layer, ...]:
+    try:
+        wanted_counts(network, channels, keep=None, ratios=dict.fromkeys(search.ratios, 0.5), layers=None)
+    except CoppiceError as error:
+        raise CoppiceError(f"{what}: search.ratios: {error}") from error
+    _check_coupled(channels, list(search.ratios), what)
+    made = []
+    for name, (least, most) in search.ratios.items():
+        filters = len(channels.units(name))
+        layer = Layer(name, filters, math.ceil(least * filters - DUST), math.floor(most * filters + DUST))
+        if layer.least > layer.most:
+            raise CoppiceError(
+                f"{what}: search.ratios: of the {filters} filters of {name!r} no whole number is between {least:g} and "
+                f"{most:g}; the nearest ratios are {layer.most / filters:g} and {layer.least / filters:g}."
+            )
+        made.append(layer)
+    return tuple(made)
+
+
+def _check_coupled(channels: Channels, names: list[str], what: str) -> None:
+    for place, name in enumerate(names):
+        other = next((other for other in names[:place] if other in channels.coupled_layers(name)), None)
+        if other is not None:
+            raise CoppiceError(
+                f"{what}: search.ratios: {name!r} and {other!r} are coupled and lose the same filters; give one of them."
+            )
+
+
+def _costs(study: Study, start: Classifier, data: Prepared, keep: dict[str, int]) -> dict[str, int]:
+    """Count a network that is cut anyhow: which filters stay does not change what it costs."""
+    values = {"keep": keep, "layers": None, CRITERION: "l1", "compensate": None}
+    recipe = check_recipe(recipe_at(study.base, study.system, values, study.what), study.what)
+    classifier = start
+    for number, step in enumerate(recipe.systems[SYSTEM], start=1):
+        for plain in plain_steps(step, number, lambda: start):
+            if plain.step.finetune is None:
+                classifier, _ = do_step(classifier, plain.step, seed=0, data=data)
+    found = profile(classifier, latency=False)
+    names = (*(name for name in COSTS if name != "size_bytes"), "size_bytes_float32", "size_bytes_float16")
+    return {name: int(getattr(found, name)) for name in names}
+
+
+def _but_for_the_cut(recipe: Recipe) -> dict[str, Any]:
+    """Return what a recipe says, but for its names, where its clips lie, and how much its one cut removes."""
+    said: dict[str, Any] = recipe.model_dump(mode="json", exclude={"name", "title", "headline"})
+    said["data"].pop("root")
+    for step in said["systems"][SYSTEM]:
+        for kind in ("prune", "iterative"):
+            for key in ("keep", "ratios", "layers", "rounding"):
+                (step[kind] or {}).pop(key, None)
+    return said
