@@ -12,6 +12,8 @@ from coppice.core.errors import CoppiceError, did_you_mean
 from coppice.core.files import make_folder, whole_file
 from coppice.core.progress import progress_bar
 from coppice.reports.figures import Figure, check_formats, render, safe_name
+from coppice.reports.search_figures import search_figures
+from coppice.reports.search_records import read_search
 from coppice.reports.study_curve_figure import curve_chart
 from coppice.reports.study_curves import Curve, curves
 from coppice.reports.study_front_figure import DATA, MOST_SVG, front_chart, front_rows, on_paper, plain_rows
@@ -67,6 +69,8 @@ class StudyFigures:
         Place in ``pairs`` → the comparison that is drawn there.
     curved : tuple of tuple of Curve
         What each of ``curves`` draws.
+    search : tuple of Figure
+        How a search went; nothing for a grid.
     """
 
     points: StudyPoints
@@ -76,10 +80,12 @@ class StudyFigures:
     curves: tuple[Chooser, ...]
     compared: dict[Place, Comparison]
     curved: tuple[tuple[Curve, ...], ...]
+    search: tuple[Figure, ...] = ()
 
     def all(self) -> tuple[Figure, ...]:
         """Return every chart once."""
-        return tuple(figure for group in (self.fronts, *self.curves, self.pairs) for figure in group.figures.values())
+        groups = (self.fronts, *self.curves, self.pairs)
+        return (*self.search, *(figure for group in groups for figure in group.figures.values()))
 
 
 def study_figures(record: StudyRecord) -> StudyFigures:
@@ -89,6 +95,7 @@ def study_figures(record: StudyRecord) -> StudyFigures:
     own = points.frame[points.frame["unpruned"].astype(bool)]
     unpruned = {score.field: float(own[score.field].iloc[0]) for score in SCORES} if len(own) else {}
     found = curves(record, points.units, unpruned)
+    search = read_search(record)
     groups = [tuple(group) for _, group in itertools.groupby(found, key=lambda curve: curve.along)]
     return StudyFigures(
         points=points,
@@ -98,6 +105,7 @@ def study_figures(record: StudyRecord) -> StudyFigures:
         curves=tuple(_curves(group) for group in groups),
         compared=compared,
         curved=tuple(groups),
+        search=() if search is None else search_figures(search),
     )
 
 

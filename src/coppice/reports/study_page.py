@@ -14,6 +14,8 @@ from coppice.core.units import count_text, percent_text
 from coppice.reports.figures import render
 from coppice.reports.headline import Headline
 from coppice.reports.html import html_page
+from coppice.reports.search_records import read_search
+from coppice.reports.search_section import search_section, search_sentence
 from coppice.reports.study_curves import Curve
 from coppice.reports.study_figures import Chooser, Place, StudyFigures, study_figures, whole_spec
 from coppice.reports.study_front_figure import DATA, plain_column
@@ -62,6 +64,7 @@ def write_study_page(folder: Path) -> Path:
 def _page(record: StudyRecord, figures: StudyFigures) -> str:
     points = figures.points
     unit, folds = points.units.column, len(record.folds)
+    search = read_search(record)
     return html_page(
         "study.html",
         figures.all(),
@@ -73,6 +76,8 @@ def _page(record: StudyRecord, figures: StudyFigures) -> str:
         notes=(*record.notes, *points.notes),
         figures=figures,
         units_sentence=points.units.sentence,
+        search=None if search is None else search_section(search, points),
+        command=record.summary.command,
         single=bool((points.frame["runs"] <= 1).all()),
         fronts=[
             front_table(points, points.scores[place[0]], points.costs[place[1]], _key(place))
@@ -133,6 +138,9 @@ def _headline(record: StudyRecord, figures: StudyFigures) -> Headline:
     done, runs = len(record.done), len(record.rows)
     if not done:
         return Headline(f"None of {plural(runs, 'run')} is done yet.", (), ())
+    search = read_search(record)
+    if search is not None:
+        return Headline(search_sentence(search), (), ())
     macs = next(cost for cost in COSTS if cost.field == "macs")
     front = points.on_front(ACCURACY, macs)
     count = int((~points.frame["unpruned"].astype(bool)).sum())

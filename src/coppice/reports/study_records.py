@@ -43,6 +43,14 @@ NUMBERS = (
 NEEDED = ("accuracy", "log_loss", "macs", "params_total", "size_bytes")  # of a run that is done
 
 
+class SearchSummary(Record):
+    """What ``study.json`` says of a search."""
+
+    objectives: tuple[str, ...]
+    reference: dict[str, float]
+    budget: dict[str, int] = Field(default_factory=dict)
+
+
 class StudySummary(Record):
     """The whole of ``study.json``."""
 
@@ -54,6 +62,12 @@ class StudySummary(Record):
     combined: str = ""
     columns: dict[str, str] = Field(default_factory=dict)
     where: str = ""
+    search: SearchSummary | None = None
+
+    @property
+    def command(self) -> str:
+        """What goes on with it."""
+        return "coppice study run" if self.search is None else "coppice study search"
 
 
 @dataclass(frozen=True)
@@ -160,7 +174,7 @@ def read_study(folder: Path) -> StudyRecord:
         raise CoppiceError(f"{path} is damaged: byte {error.start} is not UTF-8 text; run the study again.") from None
     rows = _rows(path, text)
     axes = _axes(path, summary, rows)
-    return StudyRecord(folder, summary, axes, rows, text, tuple(_notes(rows)))
+    return StudyRecord(folder, summary, axes, rows, text, tuple(_notes(rows, summary.command)))
 
 
 def _summary(path: Path) -> StudySummary:
@@ -258,12 +272,12 @@ def _axes(path: Path, summary: StudySummary, rows: pd.DataFrame) -> dict[str, tu
     return axes
 
 
-def _notes(rows: pd.DataFrame) -> Iterable[str]:
+def _notes(rows: pd.DataFrame, command: str) -> Iterable[str]:
     failed, waiting = ((rows["status"] == status).sum() for status in ("failed", "waiting"))
     if failed:
         yield f"{failed:,} of {plural(len(rows), 'run')} failed; each is listed with its reason, and none is in a mean."
     if waiting:
-        yield f"{waiting:,} of {plural(len(rows), 'run')} are waiting: coppice study run goes on with them."
+        yield f"{waiting:,} of {plural(len(rows), 'run')} are waiting: {command} goes on with them."
     others = rows["coppice_version"][~rows["coppice_version"].isin(["", __version__])]
     for version, count in others.value_counts().items():
         yield (

@@ -96,7 +96,12 @@ def read_study(folder: Path) -> FoundStudy:
     axes = [str(name) for name in said["axes"]]
     table = _table(folder / "results.csv", axes)
     points = [_point(str(name), part, axes) for name, part in table.groupby("point", sort=False)]
-    return FoundStudy(said["title"], tuple(axes), (_unpruned(table), *points), tuple(_remarks(table)))
+    return FoundStudy(
+        said["title"],
+        tuple(axes),
+        (_unpruned(table), *points),
+        tuple(_remarks(table, "coppice study search" if "search" in said else "coppice study run")),
+    )
 
 
 def _table(path: Path, axes: list[str]) -> pd.DataFrame:
@@ -137,19 +142,19 @@ def _unpruned(table: pd.DataFrame) -> FoundPoint:
     return FoundPoint(UNPRUNED, {}, max(runs, len(bases)), len(bases), 0, **means)
 
 
-def _remarks(table: pd.DataFrame) -> list[str]:
+def _remarks(table: pd.DataFrame, command: str) -> list[str]:
     failed = table[table["status"] == "failed"]
     remarks = [f"failed: {row['run']}, {row['point']}: {row['reason']}" for _, row in failed.head(10).iterrows()]
     waiting = int((table["status"] == "waiting").sum())
     if len(failed):
-        remarks.append(f"failed: {len(failed)} of {len(table)} runs; coppice study run tries them again.")
+        remarks.append(f"failed: {len(failed)} of {len(table)} runs; {command} tries them again.")
     if waiting:
-        remarks.append(f"waiting: {waiting} of {len(table)} runs; coppice study run goes on with them.")
+        remarks.append(f"waiting: {waiting} of {len(table)} runs; {command} goes on with them.")
     others = sorted(set(table["coppice_version"].dropna()) - {__version__})
     if others:
         count = int(table["coppice_version"].isin(others).sum())
         which = f"{count} of {len(table)} runs"
         remarks.append(
-            f"from Coppice {', '.join(others)}: {which}; coppice study run does them again, as this is {__version__}."
+            f"from Coppice {', '.join(others)}: {which}; {command} does them again, as this is {__version__}."
         )
     return remarks

@@ -51,7 +51,9 @@ class GridPoints:
     def sentence(self) -> str:
         """How many points are taken, and why the others are not."""
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
-        return f"{len(self.taken)} points of {self.name} are taken as tried" + (f"; left out: {reasons}" if reasons else "")
+        return f"{len(self.taken)} points of {self.name} are taken as tried" + (
+            f"; left out: {reasons}" if reasons else ""
+        )
 
 
 def grid_points(folder: Path, planner: Planner, space: SearchSpace) -> GridPoints:

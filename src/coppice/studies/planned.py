@@ -63,7 +63,9 @@ class Planner:
         for run in planned:
             base, key = self._base(run, several=several), self.identity(run.recipe)
             if key in named:
-                raise CoppiceError(f"{self.study.what}: {run.name} is the same run as {named[key]}; exclude one of them.")
+                raise CoppiceError(
+                    f"{self.study.what}: {run.name} is the same run as {named[key]}; exclude one of them."
+                )
             named[key] = run.name
             tasks.append((run, Task(run.name, self.folder / "runs" / key, run.recipe, key, base.folder), base))
         return tasks

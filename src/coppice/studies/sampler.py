@@ -80,7 +80,7 @@ class BudgetSampler(BaseSampler):
         """
         taken = {choice_key(choice) for choice in self.taken(study)}
         number = self.draw(study, trial)
-        fixed = {name: _only(one) for name, one in distributions(self.space).items() if one.single()}
+        fixed = self._single()
 
         def good(choice: Choice) -> bool:
             return choice_key(choice) not in taken and self.space.fits(choice)
@@ -102,6 +102,11 @@ class BudgetSampler(BaseSampler):
     ) -> Any:
         """Return a value that a point lacks; there is none, as all are drawn together."""
         raise AssertionError(f"{param_name} is not in the space")
+
+    def _single(self) -> dict[str, Any]:
+        """Return what cannot vary."""
+        values = {name: one[0] for name, one in self.space.options.items() if len(one) == 1}
+        return values | {REMOVED + one.name: one.least for one in self.space.layers if one.least == one.most}
 
     def _ready(self, study: Study) -> bool:
         return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) >= STARTUP
@@ -128,7 +133,3 @@ class BudgetSampler(BaseSampler):
 
 def _seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
-
-
-def _only(distribution: BaseDistribution) -> Any:
-    return distribution.choices[0] if isinstance(distribution, CategoricalDistribution) else distribution.low

@@ -136,8 +136,8 @@ def _own(folder: Path) -> Iterator[None]:
         lock.__enter__()
     except CoppiceError as error:
         raise CoppiceError(
-            f"{error} To search together, give each process a folder of its own with --out and the same --storage, such "
-            f"as sqlite:///{folder / 'search.db'}."
+            f"{error} To search together, give each process a folder of its own with --out and the same --storage, "
+            f"such as sqlite:///{folder / 'search.db'}."
         ) from error
     try:
         yield
@@ -217,8 +217,8 @@ class _Search:
             raise CoppiceError(f"{self.folder / _FILE} is damaged; choose another folder with --out.")
         if said["storage"] != self.shown:
             raise CoppiceError(
-                f"{self.folder} is part of the search in {said['storage']}; give that with --storage, or another folder "
-                "with --out."
+                f"{self.folder} is part of the search in {said['storage']}; give that with --storage, or another "
+                "folder with --out."
             )
         return str(said["worker"])
 
@@ -379,9 +379,7 @@ class _Search:
         ]
         if not rows:
             return
-        values = {
-            axis: list(dict.fromkeys(row.run.point.labels[axis] for row in rows)) for axis in self.space.axes
-        }
+        values = {axis: list(dict.fromkeys(row.run.point.labels[axis] for row in rows)) for axis in self.space.axes}
         axes = {axis: sorted(found, key=_by_number) for axis, found in values.items()}
         search = {
             "objectives": self.search.objectives,
@@ -418,10 +416,11 @@ class _Search:
             return
         step = next(step for step in steps if step.trial.number == trial.number)
         joined = "on the front" if step.joined else "not on the front"
+        cost = f"{count_text(trial.cost)} {COSTS[self.search.cost]}"
         score = percent_text(trial.score) if self.search.higher else f"{trial.score:.3f}"
         say(
-            f"{head}validation {SCORES[self.search.score]} {score}, {count_text(trial.cost)} {COSTS[self.search.cost]}; "
-            f"{joined} ({step.front}), hypervolume {step.hypervolume:.4f}"
+            f"{head}validation {SCORES[self.search.score]} {score}, {cost}; {joined} "
+            f"({step.front}), hypervolume {step.hypervolume:.4f}"
         )
 
     def _say_what_has_come(self, wanted: int) -> None:

@@ -16,8 +16,8 @@ HIGHER = ("accuracy",)  # the others are the better the lower
 class Search(Part):
     """What a search tries, and by what it judges.
 
-    ``ratios`` gives each layer the least and the most that may go; ``criterion`` and ``precision`` are alternatives, and
-    what is left out stays as the study has it. ``objectives`` are a score of the validation clips and a cost.
+    ``ratios`` gives each layer the least and the most that may go; ``criterion`` and ``precision`` are alternatives,
+    and what is left out stays as the study has it. ``objectives`` are a score of the validation clips and a cost.
     """
 
     ratios: Annotated[dict[str, tuple[float, float]], Field(min_length=1)]

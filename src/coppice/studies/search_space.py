@@ -127,9 +127,7 @@ class SearchSpace:
 
     def labels(self, choice: Choice) -> dict[str, str]:
         """Return the short text of each value."""
-        ratios = {
-            RATIO + layer.name: label(choice[REMOVED + layer.name] / layer.filters) for layer in self.layers
-        }
+        ratios = {RATIO + layer.name: label(choice[REMOVED + layer.name] / layer.filters) for layer in self.layers}
         said = {**{name: str(choice[name]) for name in self.options}, **ratios}
         return {axis: said[axis] for axis in self.axes}
 
@@ -217,8 +215,8 @@ def _check_steps(study: Study) -> None:
     if len(cuts) != 1 or cuts == ["progressive"]:
         found = "none" if not cuts else " and ".join(cuts)
         raise CoppiceError(
-            f"{study.what}: a search chooses how many filters one step removes, a prune or an iterative one; its system "
-            f"has {found}."
+            f"{study.what}: a search chooses how many filters one step removes, a prune or an iterative one; its "
+            f"system has {found}."
         )
 
 
@@ -246,7 +244,7 @@ def _check_coupled(channels: Channels, names: list[str], what: str) -> None:
         other = next((other for other in names[:place] if other in channels.coupled_layers(name)), None)
         if other is not None:
             raise CoppiceError(
-                f"{what}: search.ratios: {name!r} and {other!r} are coupled and lose the same filters; give one of them."
+                f"{what}: search.ratios: {name!r} and {other!r} are coupled and lose the same filters; give one."
             )
 
 

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 import sqlalchemy
@@ -20,6 +20,8 @@ from coppice.studies.trials import AGAIN, DROPPED
 BEAT_S, LOST_S = 60, 600  # a machine that is silent for so long is lost, and its trial is tried again elsewhere
 _BUSY_S = 60  # how long a process waits for another one that writes to an SQLite file
 _WAIT_S = 5.0  # for the process that has just begun the search to say what it is
+Direction = Literal["minimize", "maximize"]
+
 _SAID, _FOUNDER = "coppice", "founder"
 
 
@@ -43,7 +45,7 @@ def shown_url(url: str) -> str:
 
 
 def open_search(
-    url: str, name: str, *, identity: Mapping[str, str], directions: list[str], worker: str, params: Iterable[str]
+    url: str, name: str, *, identity: Mapping[str, str], directions: list[Direction], worker: str, params: Iterable[str]
 ) -> tuple[Study, bool]:
     """Open the search of a name in a storage, or begin it.
 
@@ -94,8 +96,9 @@ def open_search(
         )
     other = [part for part in dict.fromkeys([*identity, *said]) if identity.get(part) != said.get(part)]
     if other:
+        are = "is" if len(other) == 1 else "are"
         raise CoppiceError(
-            f"{shown} holds another search {name!r}: {_listed(other)} {'is' if len(other) == 1 else 'are'} not the same; "
+            f"{shown} holds another search {name!r}: {_listed(other)} {are} not the same; "
             "give this one another name, or another --out or --storage."
         )
     return study, study.user_attrs[_FOUNDER] == worker

@@ -112,9 +112,7 @@ def suggested(trial: OptunaTrial, space: SearchSpace) -> dict[str, Any]:
 def taken_choices(study: Study) -> list[Choice]:
     """Return the points that need not be drawn any more: tried, failed, under way, or waiting to be tried again."""
     frozen = study.get_trials(deepcopy=False)
-    return [
-        trial.system_attrs.get("fixed_params", trial.params) for trial in frozen if DROPPED not in trial.user_attrs
-    ]
+    return [trial.system_attrs.get("fixed_params", trial.params) for trial in frozen if DROPPED not in trial.user_attrs]
 
 
 def draw_number(study: Study, space: SearchSpace, trial: FrozenTrial) -> int:
@@ -221,4 +219,5 @@ def abandoned(study: Study, worker: str) -> tuple[list[FrozenTrial], list[Frozen
     frozen = study.get_trials(deepcopy=False)
     repeated = {trial.user_attrs[AGAIN] for trial in frozen if AGAIN in trial.user_attrs}
     own = [trial for trial in frozen if trial.user_attrs.get(WORKER) == worker and trial.number not in repeated]
-    return tuple([trial for trial in own if trial.state == state] for state in (TrialState.RUNNING, TrialState.FAIL))
+    running, failed = ([one for one in own if one.state == state] for state in (TrialState.RUNNING, TrialState.FAIL))
+    return running, failed

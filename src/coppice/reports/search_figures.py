@@ -1,0 +1,142 @@
+"""How a search went: the fronts that it had on its way, and how much of the plane they covered."""
+
+import math
+from typing import Any
+
+from coppice.reports.figures import Figure
+from coppice.reports.search_records import SearchRecord
+from coppice.reports.study_front_figure import plain_rows
+from coppice.reports.study_looks import group_looks
+from coppice.reports.wording import plural
+
+_SHARES = (0.1, 0.25, 0.5, 1.0)
+
+
+def stages(search: SearchRecord) -> dict[int, str]:
+    """Return how many trials there were at each moment whose front is drawn, with its name."""
+    start, whole = search.start, len(search.done)
+    made = {start: f"the grid's {start}"} if start else {}
+    for share in _SHARES:
+        own = math.ceil(share * (whole - start))
+        if own:
+            made[start + own] = f"after {plural(own, 'trial')}"
+    return made
+
+
+def search_figures(search: SearchRecord) -> tuple[Figure, ...]:
+    """Draw the growing front and the hypervolume; nothing where no trial is done."""
+    if search.done.empty:
+        return ()
+    return Figure("search-front", _fronts(search)), Figure("search-hypervolume", _hypervolume(search))
+
+
+def _fronts(search: SearchRecord) -> dict[str, Any]:
+    score, cost = search.score, search.cost
+    named = stages(search)
+    lines, steps = [], []
+    for number, (count, name) in enumerate(named.items()):
+        rows = plain_rows(search.front_after(count)[["trial", "point", cost.field, score.field]])
+        steps += [row | {"group": name, "value": score.scale * row[score.field]} for row in rows]
+        lines.append((name, 1.0 + 0.5 * number))
+    dots = [
+        row | {"value": score.scale * row[score.field], "source": "grid" if row["grid"] else "search"}
+        for row in plain_rows(search.done[["trial", "grid", "point", cost.field, score.field]])
+    ]
+    low, high = min(row[cost.field] for row in dots), max(row[cost.field] for row in dots)
+    wide = low > 0 and high > 30 * low
+    x = {
+        "field": cost.field,
+        "type": "quantitative",
+        "title": cost.title + (", logarithmic" if wide else ""),
+        "scale": {"type": "log", "nice": False, "padding": 12}
+        if wide
+        else {"zero": bool(low < high / 2), "nice": True},
+        "axis": {"format": "~s", "tickCount": 5, "grid": False},
+    }
+    y = {"field": "value", "type": "quantitative", "title": score.title, "scale": {"zero": False, "nice": True}}
+    looks = group_looks(list(named.values()), lines=True)
+    tooltip = [
+        {"field": "trial", "type": "quantitative", "title": "trial", "format": "d"},
+        {"field": "point", "type": "nominal", "title": "point"},
+        {
+            "field": "value",
+            "type": "quantitative",
+            "title": score.name,
+            "format": ".1f" if score.scale == 100 else ".3f",
+        },
+        {"field": cost.field, "type": "quantitative", "title": cost.name, "format": ",.6~g"},
+        {"field": "source", "type": "nominal", "title": "from"},
+    ]
+    color = {"color": looks["color"]}
+    front = set(search.front_after(len(search.done))["trial"])
+    layers: list[dict[str, Any]] = [
+        {
+            "data": {"values": [row for row in dots if row["trial"] not in front]},
+            "mark": {"type": "point", "filled": True, "size": 30, "opacity": 0.35, "style": "quiet-rule"},
+            "encoding": {"x": x, "y": y, "tooltip": tooltip},
+        }
+    ]
+    for name, width in lines:
+        layers.append(
+            {
+                "data": {"values": [row for row in steps if row["group"] == name]},
+                "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": width},
+                "encoding": {"x": x, "y": y, **color},
+            }
+        )
+    layers.append(
+        {
+            "data": {"values": [row | {"group": lines[-1][0]} for row in dots if row["trial"] in front]},
+            "mark": {"type": "point", "filled": True, "size": 80, "opacity": 1},
+            "encoding": {"x": x, "y": y, "tooltip": tooltip, **color},
+        }
+    )
+    return {
+        "layer": layers,
+        "width": "container",
+        "height": 360,
+        "description": f"{score.title} of each trial against {cost.title}; the lines are the fronts on the way.",
+    }
+
+
+def _hypervolume(search: SearchRecord) -> dict[str, Any]:
+    rows = plain_rows(search.done[["trial", "point", "hypervolume", "joined"]])
+    x = {
+        "field": "trial",
+        "type": "quantitative",
+        "title": "trials that have ended" + (", those of the grid first" if search.start else ""),
+        "scale": {"zero": False, "nice": False, "padding": 8},
+        "axis": {"format": "d", "tickMinStep": 1, "grid": False},
+    }
+    y = {"field": "hypervolume", "type": "quantitative", "title": "hypervolume", "scale": {"zero": True, "nice": True}}
+    tooltip = [
+        {"field": "trial", "type": "quantitative", "title": "trial", "format": "d"},
+        {"field": "point", "type": "nominal", "title": "point"},
+        {"field": "hypervolume", "type": "quantitative", "title": "hypervolume", "format": ".4f"},
+    ]
+    layers: list[dict[str, Any]] = [
+        {
+            "data": {"values": rows},
+            "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 2},
+            "encoding": {"x": x, "y": y},
+        },
+        {
+            "data": {"values": [row for row in rows if row["joined"]]},
+            "mark": {"type": "point", "filled": True, "size": 50, "opacity": 1},
+            "encoding": {"x": x, "y": y, "tooltip": tooltip},
+        },
+    ]
+    if 0 < search.start < len(rows):
+        layers.append(
+            {
+                "data": {"values": [{"trial": search.start + 0.5}]},
+                "mark": {"type": "rule", "style": "quiet-rule", "strokeDash": [4, 3]},
+                "encoding": {"x": x},
+            }
+        )
+    return {
+        "layer": layers,
+        "width": "container",
+        "height": 220,
+        "description": "Hypervolume of the front after each trial; marks are the trials that joined it.",
+    }
