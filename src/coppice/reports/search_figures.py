@@ -15,7 +15,7 @@ _SHARES = (0.1, 0.25, 0.5, 1.0)
 def stages(search: SearchRecord) -> dict[int, str]:
     """Return how many trials there were at each moment whose front is drawn, with its name."""
     start, whole = search.start, len(search.done)
-    made = {start: f"the grid's {start}"} if start else {}
+    made = {start: "the grid alone"} if start else {}
     for share in _SHARES:
         own = math.ceil(share * (whole - start))
         if own:
@@ -33,11 +33,12 @@ def search_figures(search: SearchRecord) -> tuple[Figure, ...]:
 def _fronts(search: SearchRecord) -> dict[str, Any]:
     score, cost = search.score, search.cost
     named = stages(search)
-    lines, steps = [], []
-    for number, (count, name) in enumerate(named.items()):
+    most = float(search.done[cost.field].max())
+    steps: dict[str, list[dict[str, Any]]] = {}
+    for count, name in named.items():
         rows = plain_rows(search.front_after(count)[["trial", "point", cost.field, score.field]])
-        steps += [row | {"group": name, "value": score.scale * row[score.field]} for row in rows]
-        lines.append((name, 1.0 + 0.5 * number))
+        rows.append(rows[-1] | {cost.field: most})  # what costs more and is no better
+        steps[name] = [row | {"group": name, "value": score.scale * row[score.field]} for row in rows]
     dots = [
         row | {"value": score.scale * row[score.field], "source": "grid" if row["grid"] else "search"}
         for row in plain_rows(search.done[["trial", "grid", "point", cost.field, score.field]])
@@ -76,17 +77,17 @@ def _fronts(search: SearchRecord) -> dict[str, Any]:
             "encoding": {"x": x, "y": y, "tooltip": tooltip},
         }
     ]
-    for name, width in lines:
+    for number, name in enumerate(reversed(steps)):  # the last one wide and below, so that all can be seen
         layers.append(
             {
-                "data": {"values": [row for row in steps if row["group"] == name]},
-                "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": width},
+                "data": {"values": steps[name]},
+                "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 1.5 if number else 4},
                 "encoding": {"x": x, "y": y, **color},
             }
         )
     layers.append(
         {
-            "data": {"values": [row | {"group": lines[-1][0]} for row in dots if row["trial"] in front]},
+            "data": {"values": [row | {"group": list(steps)[-1]} for row in dots if row["trial"] in front]},
             "mark": {"type": "point", "filled": True, "size": 80, "opacity": 1},
             "encoding": {"x": x, "y": y, "tooltip": tooltip, **color},
         }

@@ -17,7 +17,6 @@ _SCORES = {
     "accuracy": Score("validation_accuracy", "validation accuracy", "validation accuracy (%)", ACCURACY.higher, 100.0),
     "log_loss": Score("validation_log_loss", "validation log-loss", "validation log-loss (nats)", LOG_LOSS.higher),
 }
-_FOLDED = Cost("params_bn_folded", "folded parameters", "parameters, batch normalisation folded")
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,11 @@ class SearchRecord:
 def read_search(record: StudyRecord) -> SearchRecord | None:
     """Read the trials of a search; None for a grid.
 
+    Parameters
+    ----------
+    record : StudyRecord
+        Of the same folder.
+
     Raises
     ------
     CoppiceError
@@ -73,7 +77,7 @@ def read_search(record: StudyRecord) -> SearchRecord | None:
     if said is None:
         return None
     score = next((_SCORES[name] for name in said.objectives if name in _SCORES), None)
-    cost = next((cost for cost in (*COSTS, _FOLDED) if cost.field in said.objectives), None)
+    cost = next((cost for cost in COSTS if cost.field in said.objectives), None)
     if score is None or cost is None or cost.field not in said.reference:
         raise CoppiceError(f"{record.folder / 'study.json'} is damaged: it does not say what was searched for.")
     rows = _rows(record.folder / "trials.csv", [score.field, cost.field])

@@ -1,12 +1,15 @@
 """What the page of a study says of a search: how it went, and the points that validation clips chose."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from coppice.core.units import count_text, percent_text
 from coppice.reports.figures import Figure
 from coppice.reports.search_figures import search_figures
 from coppice.reports.search_records import SearchRecord
+from coppice.reports.study_measures import COSTS
 from coppice.reports.study_points import StudyPoints
+from coppice.reports.study_records import AXIS, as_number
 from coppice.reports.wording import UNKNOWN, plural
 
 
@@ -15,6 +18,7 @@ class ChosenRow:
     """A point on the front of a search; ``here`` tells whether its runs are in this folder."""
 
     point: str
+    values: str
     trial: str
     score: str
     cost: str
@@ -28,6 +32,7 @@ class SearchSection:
     """The section: what is said, what is drawn, and the front."""
 
     sentence: str
+    axes: str
     reference: str
     score: str
     cost: str
@@ -35,8 +40,9 @@ class SearchSection:
     rows: tuple[ChosenRow, ...]
 
 
-def search_section(search: SearchRecord, points: StudyPoints) -> SearchSection:
+def search_section(search: SearchRecord, points: StudyPoints, axes: Iterable[str]) -> SearchSection:
     """Say how a search went."""
+    axes = list(axes)
     tested = points.frame.set_index("point")
     rows = []
     for row in search.front_after(len(search.done)).to_dict("records"):
@@ -46,6 +52,7 @@ def search_section(search: SearchRecord, points: StudyPoints) -> SearchSection:
         rows.append(
             ChosenRow(
                 point=row["point"],
+                values=" · ".join(_shortened(row[AXIS + axis]) for axis in axes),
                 trial=f"{row['trial']:.0f}" + (" (grid)" if row["grid"] else ""),
                 score=_score_text(search, row[search.score.field]),
                 cost=count_text(row[search.cost.field]),
@@ -55,13 +62,29 @@ def search_section(search: SearchRecord, points: StudyPoints) -> SearchSection:
             )
         )
     return SearchSection(
-        sentence=search_sentence(search),
+        sentence=_sentence(search),
+        axes=" · ".join(axis.removeprefix("ratio.") for axis in axes),
         reference=_reference_text(search),
         score=search.score.name,
         cost=search.cost.name,
         figures=search_figures(search),
         rows=tuple(rows),
     )
+
+
+def _sentence(search: SearchRecord) -> str:
+    names = {cost.field: cost.name for cost in COSTS}
+    budget = " and ".join(f"{most:,} {names.get(cost, cost)}" for cost, most in search.budget.items())
+    kept = f" Nothing with more than {budget} was trained." if budget else ""
+    return (
+        f"Points were chosen by {search.score.name} and {search.cost.name}, means over folds and seeds; test clips had "
+        f"no part in it.{kept}"
+    )
+
+
+def _shortened(text: str) -> str:
+    number = as_number(text)
+    return text if number is None else f"{number:.2g}"
 
 
 def search_sentence(search: SearchRecord) -> str:
@@ -76,7 +99,7 @@ def search_sentence(search: SearchRecord) -> str:
         return sentence
     least, most = front.iloc[0], front.iloc[-1]
     ends = [
-        f"{_score_text(search, row[search.score.field])} with {count_text(row[search.cost.field])}"
+        f"{_score_text(search, row[search.score.field])} with {count_text(row[search.cost.field])} {search.cost.name}"
         for row in (least, most)
     ]
     where = f"is {ends[0]}" if len(front) == 1 else f"leads from {ends[0]} to {ends[1]}"

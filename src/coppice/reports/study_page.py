@@ -76,7 +76,7 @@ def _page(record: StudyRecord, figures: StudyFigures) -> str:
         notes=(*record.notes, *points.notes),
         figures=figures,
         units_sentence=points.units.sentence,
-        search=None if search is None else search_section(search, points),
+        search=None if search is None else search_section(search, points, record.axes),
         command=record.summary.command,
         single=bool((points.frame["runs"] <= 1).all()),
         fronts=[

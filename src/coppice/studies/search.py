@@ -352,7 +352,7 @@ class _Search:
         waiting = [base for base in bases if not _is_done(_outcome(base))]
         for base in waiting if source is not None else []:
             for theirs in source.glob("base/*") if source is not None else []:
-                if _is_done(read_outcome(theirs, base.key)):
+                if _is_done(read_outcome(theirs, base.key)) and (theirs / "train").is_dir():
                     with locked_run(base.folder):
                         share_stages(theirs, base.folder)
         if waiting:

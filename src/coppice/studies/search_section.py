@@ -8,7 +8,7 @@ from coppice.core.errors import did_you_mean
 from coppice.recipes.fitting import Part
 
 SCORES = {"log_loss": "log-loss", "accuracy": "accuracy"}  # of validation clips
-COSTS = {"macs": "MACs", "params_total": "parameters", "params_bn_folded": "folded parameters", "size_bytes": "bytes"}
+COSTS = {"macs": "MACs", "params_total": "parameters", "size_bytes": "bytes"}
 PRECISIONS = ("float32", "float16", "bfloat16", "dynamic_int8", "int8")
 HIGHER = ("accuracy",)  # the others are the better the lower
 

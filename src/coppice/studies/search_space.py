@@ -8,12 +8,14 @@ from typing import Any
 
 from torch import nn
 
-from coppice.complexity.profile import profile
 from coppice.core.errors import CoppiceError
+from coppice.criteria.ranking import Ranking
 from coppice.datasets.prepare import Prepared
-from coppice.networks.classifier import Classifier, as_network
+from coppice.networks.classifier import as_network
+from coppice.pruning.planning.costs import Counts, trace_costs
+from coppice.pruning.planning.layerwise import kept_filters
 from coppice.pruning.planning.requests import DUST, wanted_counts
-from coppice.pruning.tracing.channels import Channels, trace
+from coppice.pruning.tracing.channels import Channels
 from coppice.recipes.material import untrained
 from coppice.recipes.recipe import Recipe, check_recipe
 from coppice.recipes.step import Prune
@@ -25,6 +27,7 @@ from coppice.studies.study_file import Study
 
 Choice = Mapping[str, Any]  # "removed.LAYER" → filters; "criterion" and "precision" where they are searched
 
+_BYTES = {None: 4, "float16": 2}  # of a number, by what a recipe calls quantize
 CRITERION, PRECISION, REMOVED, RATIO = "criterion", "precision", "removed.", "ratio."
 
 
@@ -67,13 +70,15 @@ class SearchSpace:
         _check_steps(study)
         self._start = untrained(study.recipe, data)
         self._network, example = as_network(self._start, None)
-        self._channels = trace(self._network, example)
+        self._costs = trace_costs(self._network, example)
+        self._channels = self._costs.channels
         self.layers = _layers(self._network, self._channels, self.search, study.what)
         self.options: dict[str, list[str]] = {}
         for name in (CRITERION, PRECISION):
             if getattr(self.search, name):
                 self.options[name] = list(getattr(self.search, name))
-        self._known: dict[tuple[int, ...], dict[str, int]] = {}
+        self._is_plain = not any("dense" in step for step in study.system)
+        self._known: dict[tuple[int, ...], Counts] = {}
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -108,17 +113,16 @@ class SearchSpace:
         """
         shape = tuple(choice[REMOVED + layer.name] for layer in self.layers)
         if shape not in self._known:
-            self._known[shape] = _costs(self.study, self._start, self.data, self._keep(choice))
-        costs = dict(self._known[shape])
-        sizes = {None: costs.pop("size_bytes_float32"), "float16": costs.pop("size_bytes_float16")}
+            self._known[shape] = self._counted(choice) if self._is_plain else self._cut(choice)
+        counts = self._known[shape]
         quantize = quantize_of(choice[PRECISION]) if PRECISION in choice else self.study.recipe.quantize
-        return costs | ({"size_bytes": sizes[quantize]} if quantize in sizes else {})
+        size = {"size_bytes": _BYTES[quantize] * counts.numbers} if quantize in _BYTES else {}
+        return {"macs": counts.macs, "params_total": counts.params, **size}
 
     def whole_costs(self) -> dict[str, int]:
         """Return what the unpruned network costs in float32."""
-        found = profile(self._start, latency=False)
-        counted = {name: int(getattr(found, name)) for name in COSTS if name != "size_bytes"}
-        return counted | {"size_bytes": found.size_bytes_float32}
+        counts = self._costs.counts()
+        return {"macs": counts.macs, "params_total": counts.params, "size_bytes": _BYTES[None] * counts.numbers}
 
     def fits(self, choice: Choice) -> bool:
         """Tell whether a point is within the budget."""
@@ -178,6 +182,27 @@ class SearchSpace:
                 return None
             removed |= {name: gone} if name in removed else {}
         return removed
+
+    def _counted(self, choice: Choice) -> Counts:
+        """Count by the closed form: which filters stay does not change what a network costs."""
+        doomed: set[int] = set()
+        for layer in self.layers:
+            units = self._channels.units(layer.name)
+            order = Ranking("index", tuple(range(layer.filters)), tuple(map(float, range(layer.filters))))
+            kept = kept_filters(order, units, layer.filters - choice[REMOVED + layer.name])
+            doomed |= self._channels.doomed(layer.name, kept)
+        return self._costs.counts(doomed)
+
+    def _cut(self, choice: Choice) -> Counts:
+        """Count a network that is cut anyhow, where other steps change its shape, too."""
+        values = {"keep": self._keep(choice), "layers": None, CRITERION: "l1", "compensate": None}
+        recipe = check_recipe(recipe_at(self.study.base, self.study.system, values, self.study.what), self.study.what)
+        classifier = self._start
+        for number, step in enumerate(recipe.systems[SYSTEM], start=1):
+            for plain in plain_steps(step, number, lambda: self._start):
+                if plain.step.finetune is None:
+                    classifier, _ = do_step(classifier, plain.step, seed=0, data=self.data)
+        return trace_costs(*as_network(classifier, None)).counts()
 
     def _keep(self, choice: Choice) -> dict[str, int]:
         return {layer.name: layer.filters - choice[REMOVED + layer.name] for layer in self.layers}
@@ -246,20 +271,6 @@ def _check_coupled(channels: Channels, names: list[str], what: str) -> None:
             raise CoppiceError(
                 f"{what}: search.ratios: {name!r} and {other!r} are coupled and lose the same filters; give one."
             )
-
-
-def _costs(study: Study, start: Classifier, data: Prepared, keep: dict[str, int]) -> dict[str, int]:
-    """Count a network that is cut anyhow: which filters stay does not change what it costs."""
-    values = {"keep": keep, "layers": None, CRITERION: "l1", "compensate": None}
-    recipe = check_recipe(recipe_at(study.base, study.system, values, study.what), study.what)
-    classifier = start
-    for number, step in enumerate(recipe.systems[SYSTEM], start=1):
-        for plain in plain_steps(step, number, lambda: start):
-            if plain.step.finetune is None:
-                classifier, _ = do_step(classifier, plain.step, seed=0, data=data)
-    found = profile(classifier, latency=False)
-    names = (*(name for name in COSTS if name != "size_bytes"), "size_bytes_float32", "size_bytes_float16")
-    return {name: int(getattr(found, name)) for name in names}
 
 
 def _but_for_the_cut(recipe: Recipe) -> dict[str, Any]:
