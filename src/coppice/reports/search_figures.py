@@ -69,10 +69,10 @@ def _fronts(search: SearchRecord) -> dict[str, Any]:
         {"field": "source", "type": "nominal", "title": "from"},
     ]
     color = {"color": looks["color"]}
-    front = set(search.front_after(len(search.done))["trial"])
+    front = set(search.front_after(len(search.done)).index)
     layers: list[dict[str, Any]] = [
         {
-            "data": {"values": [row for row in dots if row["trial"] not in front]},
+            "data": {"values": [row for place, row in enumerate(dots) if place not in front]},
             "mark": {"type": "point", "filled": True, "size": 30, "opacity": 0.35, "style": "quiet-rule"},
             "encoding": {"x": x, "y": y, "tooltip": tooltip},
         }
@@ -87,7 +87,7 @@ def _fronts(search: SearchRecord) -> dict[str, Any]:
         )
     layers.append(
         {
-            "data": {"values": [row | {"group": list(steps)[-1]} for row in dots if row["trial"] in front]},
+            "data": {"values": [row | {"group": list(steps)[-1]} for place, row in enumerate(dots) if place in front]},
             "mark": {"type": "point", "filled": True, "size": 80, "opacity": 1},
             "encoding": {"x": x, "y": y, "tooltip": tooltip, **color},
         }
@@ -101,15 +101,21 @@ def _fronts(search: SearchRecord) -> dict[str, Any]:
 
 
 def _hypervolume(search: SearchRecord) -> dict[str, Any]:
-    rows = plain_rows(search.done[["trial", "point", "hypervolume", "joined"]])
+    known = search.done.iloc[max(0, search.start - 1) :]  # of the grid, what all its points cover together
+    rows = plain_rows(known[["trial", "point", "hypervolume", "joined"]])
     x = {
         "field": "trial",
         "type": "quantitative",
-        "title": "trials that have ended" + (", those of the grid first" if search.start else ""),
+        "title": "trials that have ended" + ("; 0 is the grid alone" if search.start else ""),
         "scale": {"zero": False, "nice": False, "padding": 8},
         "axis": {"format": "d", "tickMinStep": 1, "grid": False},
     }
-    y = {"field": "hypervolume", "type": "quantitative", "title": "hypervolume", "scale": {"zero": True, "nice": True}}
+    y = {
+        "field": "hypervolume",
+        "type": "quantitative",
+        "title": "hypervolume",
+        "scale": {"zero": False, "nice": True, "padding": 6},
+    }
     tooltip = [
         {"field": "trial", "type": "quantitative", "title": "trial", "format": "d"},
         {"field": "point", "type": "nominal", "title": "point"},
@@ -122,19 +128,11 @@ def _hypervolume(search: SearchRecord) -> dict[str, Any]:
             "encoding": {"x": x, "y": y},
         },
         {
-            "data": {"values": [row for row in rows if row["joined"]]},
+            "data": {"values": [row for row in rows if row["joined"] and row["trial"]]},
             "mark": {"type": "point", "filled": True, "size": 50, "opacity": 1},
             "encoding": {"x": x, "y": y, "tooltip": tooltip},
         },
     ]
-    if 0 < search.start < len(rows):
-        layers.append(
-            {
-                "data": {"values": [{"trial": search.start + 0.5}]},
-                "mark": {"type": "rule", "style": "quiet-rule", "strokeDash": [4, 3]},
-                "encoding": {"x": x},
-            }
-        )
     return {
         "layer": layers,
         "width": "container",

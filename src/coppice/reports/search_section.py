@@ -53,7 +53,7 @@ def search_section(search: SearchRecord, points: StudyPoints, axes: Iterable[str
             ChosenRow(
                 point=row["point"],
                 values=" · ".join(_shortened(row[AXIS + axis]) for axis in axes),
-                trial=f"{row['trial']:.0f}" + (" (grid)" if row["grid"] else ""),
+                trial="grid" if row["grid"] else f"{row['trial']:.0f}",
                 score=_score_text(search, row[search.score.field]),
                 cost=count_text(row[search.cost.field]),
                 accuracy=percent_text(float(test["accuracy"])) if test is not None and known else UNKNOWN,

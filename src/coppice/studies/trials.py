@@ -163,7 +163,7 @@ def trial_columns(space: SearchSpace) -> dict[str, str]:
     """Return the columns of ``trials.csv`` and what each means."""
     search = space.search
     return {
-        "trial": "in the order in which they ended; empty while one has not",
+        "trial": "in the order in which they ended; 0 for points of a grid; empty while it has not",
         "status": "done, failed, running or waiting",
         "reason": "why it failed, in one line",
         "grid": "name of the grid that the point comes from; empty for one of the search itself",
@@ -183,7 +183,10 @@ def write_trials(folder: Path, space: SearchSpace, trials: Sequence[Trial], step
     """Write ``trials.csv`` whole: every trial of the search, of whichever machine."""
     search = space.search
     front = on_front(trials, higher=search.higher)
-    grown = {step.trial.number: (place, step) for place, step in enumerate(steps, start=1)}
+    start = sum(
+        bool(step.trial.grid) for step in steps
+    )  # points of a grid come first, and are no trials of this search
+    grown = {step.trial.number: (max(0, place - start), step) for place, step in enumerate(steps, start=1)}
 
     def cells(trial: Trial) -> Mapping[str, Any]:
         labels = space.labels(trial.choice) if trial.choice else {}
