@@ -208,7 +208,7 @@ def shipped_studies() -> dict[str, Path]:
     Examples
     --------
     >>> sorted(shipped_studies())
-    ['criteria-shootout', 'epanns', 'finetune-fraction', 'interspeech2022']
+    ['criteria-shootout', 'epanns', 'finetune-fraction', 'interspeech2022', 'search-esc10']
     """
     folder = Path(__file__).parent / "shipped"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
