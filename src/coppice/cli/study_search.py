@@ -43,6 +43,7 @@ def search(
     from coppice.studies.study_file import load_study
 
     chosen = load_study(study, changes=set_ or ())  # a mistake in it shows before torch is imported
+    trials = chosen.search.trials if trials is None else trials
     from coppice.studies.search import search_study
 
     folder = search_study(chosen, trials=trials, storage=storage, source=source, out=out, jobs=jobs)

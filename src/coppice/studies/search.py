@@ -24,8 +24,8 @@ from coppice.studies.grid_points import GridPoints, grid_points
 from coppice.studies.planned import Planner
 from coppice.studies.processes import in_processes
 from coppice.studies.results import Row, write_results
-from coppice.studies.search_section import COSTS, SCORES
-from coppice.studies.search_space import Choice, SearchSpace, budget_text, section
+from coppice.studies.search_section import COSTS, SCORES, budget_text
+from coppice.studies.search_space import Choice, SearchSpace
 from coppice.studies.study_file import Study, load_study
 from coppice.studies.tasks import Outcome, Task, read_outcome
 
@@ -95,7 +95,7 @@ def search_study(
         if value is not None and value < 1:
             raise CoppiceError(f"{name} is {value}; give a whole number from 1 upwards.")
     chosen = study if isinstance(study, Study) else load_study(study, changes=changes)
-    search = section(chosen)
+    wanted = trials or chosen.search.trials
     if importlib.util.find_spec("optuna") is None:
         raise CoppiceError("a search needs Optuna, which is not installed; pip install 'coppice[search]'.")
     folder = (Path(out) if out is not None else Path("runs") / chosen.file.name).resolve()
@@ -108,7 +108,7 @@ def search_study(
         from coppice.studies.search_storage import quiet_optuna
 
         with quiet_optuna():
-            _Search(planner, space, storage, jobs).do(trials or search.trials, grid, source)
+            _Search(planner, space, storage, jobs).do(wanted, grid, source)
         if (folder / "study.json").exists():
             write_study_page(folder)
     return folder

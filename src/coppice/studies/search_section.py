@@ -20,7 +20,7 @@ class Search(Part):
     and what is left out stays as the study has it. ``objectives`` are a score of the validation clips and a cost.
     """
 
-    ratios: Annotated[dict[str, tuple[float, float]], Field(min_length=1)]
+    ratios: Annotated[dict[str, list[float]], Field(min_length=1)]
     criterion: list[str] = Field(default_factory=list)
     precision: list[str] = Field(default_factory=list)
     objectives: list[str]
@@ -29,8 +29,11 @@ class Search(Part):
 
     @field_validator("ratios")
     @classmethod
-    def _are_ranges(cls, value: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-        for layer, (least, most) in value.items():
+    def _are_ranges(cls, value: dict[str, list[float]]) -> dict[str, list[float]]:
+        for layer, ends in value.items():
+            if len(ends) != 2:
+                raise ValueError(f"{layer!r} has {ends}; give the least and the most, such as [0, 0.75]")
+            least, most = ends
             if not 0 <= least < 1 or not 0 <= most < 1:
                 raise ValueError(f"{layer!r} has [{least:g}, {most:g}]; give two numbers from 0 to below 1")
             if least > most:
@@ -111,3 +114,14 @@ def quantize_of(precision: str) -> str | None:
     ('float16', None)
     """
     return None if precision == "float32" else precision
+
+
+def budget_text(search: Search) -> str:
+    """Return a budget in words.
+
+    Examples
+    --------
+    >>> budget_text(Search(ratios={"conv1": [0, 0.5]}, objectives=["accuracy", "macs"], budget={"macs": 9000}))
+    'at most 9,000 MACs'
+    """
+    return " and ".join(f"at most {most:,} {COSTS[name]}" for name, most in search.budget.items())

@@ -22,7 +22,7 @@ from coppice.recipes.step import Prune
 from coppice.recipes.steps import do_step, plain_steps
 from coppice.studies.axes import SYSTEM, label, recipe_at
 from coppice.studies.grid import Point
-from coppice.studies.search_section import COSTS, Search, quantize_of
+from coppice.studies.search_section import Search, quantize_of
 from coppice.studies.study_file import Study
 
 Choice = Mapping[str, Any]  # "removed.LAYER" → filters; "criterion" and "precision" where they are searched
@@ -66,7 +66,7 @@ class SearchSpace:
     """
 
     def __init__(self, study: Study, data: Prepared) -> None:
-        self.study, self.data, self.search = study, data, section(study)
+        self.study, self.data, self.search = study, data, study.search
         _check_steps(study)
         self._start = untrained(study.recipe, data)
         self._network, example = as_network(self._start, None)
@@ -206,33 +206,6 @@ class SearchSpace:
 
     def _keep(self, choice: Choice) -> dict[str, int]:
         return {layer.name: layer.filters - choice[REMOVED + layer.name] for layer in self.layers}
-
-
-def section(study: Study) -> Search:
-    """Return the section ``search`` of a study.
-
-    Raises
-    ------
-    CoppiceError
-        If it has none.
-    """
-    if study.file.search is None:
-        raise CoppiceError(
-            f"{study.what} has no section 'search:', so it is a grid: coppice study run carries it out. "
-            "docs/search.md says what a search needs."
-        )
-    return study.file.search
-
-
-def budget_text(search: Search) -> str:
-    """Return a budget in words.
-
-    Examples
-    --------
-    >>> budget_text(Search(ratios={"conv1": (0, 0.5)}, objectives=["accuracy", "macs"], budget={"macs": 9000}))
-    'at most 9,000 MACs'
-    """
-    return " and ".join(f"at most {most:,} {COSTS[name]}" for name, most in search.budget.items())
 
 
 def _check_steps(study: Study) -> None:

@@ -96,6 +96,16 @@ class Study:
         """What a page calls it."""
         return self.file.title or self.file.name
 
+    @property
+    def search(self) -> Search:
+        """Its section ``search``; a :class:`CoppiceError` if it has none."""
+        if self.file.search is None:
+            raise CoppiceError(
+                f"{self.what} has no section 'search:', so it is a grid: coppice study run carries it out. "
+                "docs/search.md says what a search needs."
+            )
+        return self.file.search
+
     def to_yaml(self) -> str:
         """Return the study with its base recipe written out, so that it can be carried out again."""
         values = self.file.model_dump(mode="json", exclude_defaults=True)
