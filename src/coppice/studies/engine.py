@@ -15,6 +15,7 @@ from coppice.recipes.stages import locked_run
 from coppice.reports.study_page import write_study_page
 from coppice.reports.wording import plural
 from coppice.studies.capacity import jobs_that_fit, needed_bytes
+from coppice.studies.exchange import Exchange
 from coppice.studies.found import KIND
 from coppice.studies.planned import PlannedStudy
 from coppice.studies.processes import in_processes
@@ -32,6 +33,7 @@ def run_study(
     changes: Sequence[str] = (),
     jobs: int | None = None,
     cluster: str | None = None,
+    share: str | None = None,
 ) -> Path:
     """Carry out a study: every point of its grid with every fold and seed.
 
@@ -51,7 +53,10 @@ def run_study(
         Runs side by side, one thread each; as many as cores and memory carry if not given. The numbers do not depend
         on it.
     cluster : str, optional
-        Do the runs on a Ray cluster at this address; see :func:`coppice.studies.cluster.on_cluster`.
+        Do the runs on a Ray cluster at this address; see :func:`coppice.studies.cluster.connected`.
+    share : str, optional
+        A URL that fsspec opens on all machines of the cluster, where they do not share the folder: run folders go
+        through it, and end up in ``out`` all the same.
 
     Returns
     -------
@@ -66,6 +71,8 @@ def run_study(
     """
     if jobs is not None and cluster is not None:
         raise CoppiceError("a cluster does as many runs at a time as it has processors; leave out --jobs.")
+    if share is not None and cluster is None:
+        raise CoppiceError(f"share is {share!r} and there is no cluster; give --cluster, or leave out --share.")
     if jobs is not None and jobs < 1:
         raise CoppiceError(f"jobs is {jobs}; give a whole number from 1 upwards.")
     chosen = study if isinstance(study, Study) else load_study(study, changes=changes)
@@ -73,7 +80,10 @@ def run_study(
         raise CoppiceError(f"{chosen.what} is a search; carry it out with coppice study search.")
     folder = (Path(out) if out is not None else Path("runs") / chosen.file.name).resolve()
     refuse_foreign(folder, search=False)
-    engine = _Engine(PlannedStudy(chosen, folder), jobs, cluster)
+    exchange = None if share is None else Exchange(share)
+    if exchange is not None:
+        exchange.check()
+    engine = _Engine(PlannedStudy(chosen, folder), jobs, cluster, exchange)
     engine.check()
     with locked_run(folder):
         engine.do()
@@ -84,8 +94,9 @@ def run_study(
 class _Engine:
     """The tasks of one call, how each has ended so far, and the results that are written from that."""
 
-    def __init__(self, planned: PlannedStudy, jobs: int | None, cluster: str | None) -> None:
+    def __init__(self, planned: PlannedStudy, jobs: int | None, cluster: str | None, exchange: Exchange | None) -> None:
         self.planned, self.folder, self.jobs, self.cluster = planned, planned.folder, jobs, cluster
+        self.exchange = exchange
         self.where = "this machine"
         self.outcomes = self._recorded()
 
@@ -110,11 +121,13 @@ class _Engine:
         if waiting:
             with self._workers() as workers, progress_bar("study", len(bases) + len(waiting)) as advance:
                 clock = _Clock(len(bases) + len(waiting))
+                clock.begin(len(bases), " for the unpruned networks")
                 for task, outcome in self._done(bases, workers):
                     advance(1, clock.after(task, outcome))
                 ready = list(self._with_a_base(waiting))
                 advance(len(waiting) - len(ready), "")
-                clock.skip(len(waiting) - len(ready))
+                clock.total -= len(waiting) - len(ready)
+                clock.begin(len(ready), "")
                 for task, outcome in self._done(ready, workers):
                     advance(1, clock.after(task, outcome))
         self._write()
@@ -147,7 +160,7 @@ class _Engine:
             return
         from coppice.studies.cluster import connected
 
-        with connected(self.cluster) as cluster:
+        with connected(self.cluster, exchange=self.exchange) as cluster:
             self.where = cluster.where
             yield cluster.do
 
@@ -197,10 +210,14 @@ class _Engine:
 
 
 class _Clock:
-    """What has just ended, and about how long the rest will take."""
+    """What has just ended, and about how long the rest will take: a training is no measure for what comes after it."""
 
     def __init__(self, total: int) -> None:
-        self.total, self.ended, self.begun = total, 0, time.monotonic()
+        self.total, self.ended = total, 0
+
+    def begin(self, count: int, of: str) -> None:
+        """Begin with tasks of one kind."""
+        self.last, self.before, self.of, self.begun = self.ended + count, self.ended, of, time.monotonic()
 
     def after(self, task: Task, outcome: Outcome) -> str:
         """Say how a task ended; return its name, for the bar."""
@@ -211,13 +228,10 @@ class _Clock:
         say(f"{self.ended} of {self.total}: {task.name}: {how}{self._left()}")
         return task.name
 
-    def skip(self, count: int) -> None:
-        """Count tasks that need not be done."""
-        self.total -= count
-
     def _left(self) -> str:
-        left_s = (time.monotonic() - self.begun) / self.ended * (self.total - self.ended)
-        return f"; about {_duration_text(left_s)} left" if self.total > self.ended else ""
+        each_s = (time.monotonic() - self.begun) / (self.ended - self.before)
+        left = self.last - self.ended
+        return f"; about {_duration_text(each_s * left)} left{self.of}" if left > 0 else ""
 
 
 def _duration_text(seconds: float) -> str:
