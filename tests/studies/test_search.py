@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import random
 import subprocess
 import sys
 from itertools import pairwise, product
@@ -241,6 +242,22 @@ def test_nothing_beyond_the_budget_or_twice_is_run_and_the_record_tells_how_the_
         assert (row["joined"], row["front"]) == (str(int(front[-1])), str(sum(front)))
         share = painted_area(costs[:count], losses[:count], edge) / (edge[0] * edge[1])
         assert float(row["hypervolume"]) == pytest.approx(share, abs=1e-8)
+
+
+def test_the_closed_form_counts_what_a_cut_network_has_and_other_steps_count_too(file, tmp_path):
+    path = file({"budget": None})
+    plain = space_of(path, tmp_path / "out")
+    rng = random.Random(0)
+    for _ in range(3):
+        choice = plain.draw(rng)
+        assert plain._counted(choice) == plain._cut(choice)
+    steps = [{"prune": {"criterion": "l1", "ratios": 0.5}}, {"dense": {"units": {"dense1": 3}}}]
+    smaller = space_of(file({"budget": None}, system=steps), tmp_path / "out").costs(choice)
+    assert smaller["macs"] < plain.costs(choice)["macs"]
+    assert (
+        plain.costs({**choice, "precision": "float32"})["size_bytes"]
+        == 2 * (plain.costs({**choice, "precision": "float16"})["size_bytes"])
+    )
 
 
 @pytest.fixture(scope="module")

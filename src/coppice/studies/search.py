@@ -178,7 +178,6 @@ class _Search:
         useless = 1 / len(planner.data.dataset.labels)  # of guessing
         score = useless if self.search.higher else -math.log(useless)
         self.reference = (float(min(whole, self.search.budget.get(self.search.cost, whole))), score)
-        self.grid_name = ""
 
     def do(self, wanted: int, grid: GridPoints | None, source: str | Path | None) -> None:
         """Carry out trials until there are as many as wanted."""
@@ -243,7 +242,7 @@ class _Search:
 
         running, failed = abandoned(self.kept, self.worker)
         for trial in running:
-            self.kept.tell(trial.number, state=_state("FAIL"))
+            self.kept.tell(trial.number, state=_state("FAIL"), skip_if_finished=True)
         before = len(self.kept.get_trials(deepcopy=False))
         for trial in [*running, *failed]:
             enqueue_again(self.kept, trial, frozenset(distributions(self.space)))
