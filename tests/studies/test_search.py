@@ -577,8 +577,10 @@ def test_the_shipped_search_can_be_read():
     assert (study.folds, study.axes) == ("all", {})
 
 
-def test_the_command_needs_neither_torch_nor_optuna_to_start():
-    code = "import sys, coppice.cli.main, coppice.studies.study_file"
-    command = [sys.executable, "-c", f"{code}; print({{'torch', 'optuna', 'sqlalchemy'}} & set(sys.modules))"]
+def test_the_command_refuses_a_grid_without_loading_torch_or_optuna():
+    heavy = "{'torch', 'optuna', 'sqlalchemy'} & set(sys.modules)"
+    code = f"import sys, atexit; atexit.register(lambda: print({heavy})); from coppice.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "study", "search", "criteria-shootout"]
     answer = subprocess.run(command, capture_output=True, text=True)
-    assert answer.stdout.strip() == "set()", answer.stderr
+    assert (answer.returncode, answer.stdout.strip()) == (2, "set()")
+    assert "coppice: study criteria-shootout.yaml has no section 'search:'" in answer.stderr
