@@ -10,6 +10,7 @@ from typing import Any
 from coppice.core.files import whole_file, write_json
 from coppice.studies.found import KIND, VERSION
 from coppice.studies.grid import GridRun
+from coppice.studies.rankings import RANKING, write_rankings
 from coppice.studies.study_file import Study
 from coppice.studies.tasks import Outcome
 
@@ -29,6 +30,7 @@ SCORES = {
     "finetune_clips": "training clips that its fine-tuning used",
     "validation_accuracy": "as accuracy, of the validation clips: for whatever is chosen",
     "validation_log_loss": "as log_loss, of the validation clips: for whatever is chosen",
+    **RANKING,
 }
 BASE = ("accuracy", "log_loss", "macs", "params_total", "size_bytes")
 _FIRST = {
@@ -75,7 +77,7 @@ def columns(axes: Iterable[str]) -> dict[str, str]:
 
 
 def write_results(folder: Path, study: Study, rows: Sequence[Row], *, folds: Sequence[int | None], where: str) -> None:
-    """Write ``results.csv`` and ``study.json``, each whole.
+    """Write ``results.csv`` and ``study.json``, and ``rankings.csv`` where similarities decided; each whole.
 
     Parameters
     ----------
@@ -95,6 +97,7 @@ def write_results(folder: Path, study: Study, rows: Sequence[Row], *, folds: Seq
         writer = csv.DictWriter(file, list(head), restval="")
         writer.writeheader()
         writer.writerows(_cells(row) for row in rows)
+    write_rankings(folder / "rankings.csv", ((_names(row), row.outcome.rankings) for row in rows if row.outcome))
     counts = Counter(row.status for row in rows)
     write_json(
         folder / "study.json",
@@ -135,11 +138,8 @@ def combined_text(study: Study) -> str:
 def _cells(row: Row) -> dict[str, Any]:
     run, outcome = row.run, row.outcome
     cells: dict[str, Any] = {
-        "run": row.folder,
-        "point": run.point.name,
+        **_names(row),
         "status": row.status,
-        "fold": "" if run.fold is None else run.fold,
-        "seed": run.seed,
         **{f"axis.{name}": short for name, short in run.point.labels.items()},
     }
     if outcome is not None:
@@ -147,6 +147,11 @@ def _cells(row: Row) -> dict[str, Any]:
     if row.base is not None and row.base.status == "done":
         cells |= {f"base_{name}": row.base.scores[name] for name in BASE}
     return cells
+
+
+def _names(row: Row) -> dict[str, Any]:
+    fold = "" if row.run.fold is None else row.run.fold
+    return {"run": row.folder, "point": row.run.point.name, "fold": fold, "seed": row.run.seed}
 
 
 def _known(scores: Mapping[str, Any]) -> dict[str, Any]:

@@ -194,7 +194,7 @@ def shipped_studies() -> dict[str, Path]:
     Examples
     --------
     >>> sorted(shipped_studies())
-    ['criteria-shootout', 'epanns', 'finetune-fraction', 'interspeech2022']
+    ['criteria-shootout', 'epanns', 'finetune-fraction', 'icassp2023', 'interspeech2022']
     """
     folder = Path(__file__).parent / "shipped"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
