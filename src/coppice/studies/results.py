@@ -40,12 +40,13 @@ _FIRST = {
     "reason": "why it failed, in one line",
     "fold": "test fold; empty where the recipe's own split is used",
     "seed": "of weights, order of clips, dropout and whatever draws",
+    "members": "of an ensemble: values of its axis; empty for a run",
 }
 
 
 @dataclass(frozen=True)
 class Row:
-    """A run of the grid with the folders it has, and how it and its unpruned network ended, if they have."""
+    """A run of the grid, or an ensemble, with the folder it has, and how it and its unpruned network have ended."""
 
     run: GridRun
     folder: str
@@ -63,8 +64,8 @@ def columns(axes: Iterable[str]) -> dict[str, str]:
 
     Examples
     --------
-    >>> list(columns(["criterion"]))[:8]
-    ['run', 'point', 'status', 'reason', 'fold', 'seed', 'axis.criterion', 'accuracy']
+    >>> list(columns(["criterion"]))[:9]
+    ['run', 'point', 'status', 'reason', 'fold', 'seed', 'members', 'axis.criterion', 'accuracy']
     """
     base = {f"base_{name}": f"{name} of the unpruned network of that fold and seed, in float32" for name in BASE}
     return {
@@ -109,6 +110,7 @@ def write_results(folder: Path, study: Study, rows: Sequence[Row], *, folds: Seq
             "axes": {name: list(values) for name, values in study.axes.items()},
             "folds": [fold for fold in folds if fold is not None],
             "seeds": study.seeds,
+            "ensembles": {one.name: one.axis for one in study.ensembles},
             "combined": combined_text(study),
             "counts": {status: counts.get(status, 0) for status in ("done", "failed", "waiting")},
             "versions": dict(Counter(row.outcome.coppice_version for row in rows if row.outcome is not None)),
@@ -144,6 +146,7 @@ def _cells(row: Row) -> dict[str, Any]:
     }
     if outcome is not None:
         cells |= {"reason": outcome.reason, "coppice_version": outcome.coppice_version, **_known(outcome.scores)}
+        cells["members"] = " + ".join(outcome.members)
     if row.base is not None and row.base.status == "done":
         cells |= {f"base_{name}": row.base.scores[name] for name in BASE}
     return cells

@@ -74,6 +74,8 @@ class Outcome:
         The largest resident memory of the process so far.
     rankings : list of dict
         What :func:`coppice.studies.rankings.ranking_facts` found.
+    members : list of str
+        Of an ensemble.
     """
 
     key: str
@@ -83,6 +85,7 @@ class Outcome:
     scores: dict[str, float | int | None]
     peak_bytes: int = 0
     rankings: list[dict[str, Any]] = field(default_factory=list)
+    members: list[str] = field(default_factory=list)
 
 
 def do_task(task: Task, parent: int | None = None, *, jobs: int = 1) -> Outcome:
