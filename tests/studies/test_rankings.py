@@ -45,6 +45,7 @@ def done(tmp_path_factory) -> Path:
         patch.setattr(engine, "in_processes", lambda given, jobs: ((task, tasks.do_task(task)) for task in given))
         patch.setattr(recipes_run, "write_report", lambda folder: folder / "report.html")
         patch.setattr(evaluate, "RESAMPLES", 20)
+        patch.setattr(engine, "write_study_page", lambda folder: folder / "study.html")
         yield run_study(folder / "mine.yaml", out=folder / "study")
 
 

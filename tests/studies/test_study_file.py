@@ -185,7 +185,9 @@ def test_a_recipe_beside_the_study_is_found_and_written_out(loaded, tmp_path):
     assert [point.recipe for point in points(again)] == [point.recipe for point in points(study)]
 
 
-@pytest.mark.parametrize("name", ["criteria-shootout", "dcase2022-ensemble", "epanns", "finetune-fraction", "icassp2023", "interspeech2022"])
+@pytest.mark.parametrize(
+    "name", ["criteria-shootout", "dcase2022-ensemble", "epanns", "finetune-fraction", "icassp2023", "interspeech2022"]
+)
 def test_shipped_studies_can_be_read_and_are_short(name):
     study = load_study(name)
     assert points(study, folds=5)

@@ -12,7 +12,7 @@ from coppice.recipes.fitting import Part
 from coppice.recipes.recipe import Name, Recipe, check_recipe, find_recipe
 from coppice.recipes.yaml_file import apply_change, put, read_mapping, sentence
 from coppice.studies.axes import check_axis, label, whole_steps
-from coppice.studies.ensemble_section import Ensemble, EnsembleSection, check_ensembles
+from coppice.studies.ensemble_section import BestSubsets, Ensemble, EnsembleSection, check_ensembles
 
 MOST_RUNS = 10_000  # more are refused unless the file has a cap
 
@@ -183,7 +183,7 @@ def load_study(path: str | Path, *, changes: Sequence[str] = ()) -> Study:
     try:
         file = StudyFile.model_validate(read_mapping(place, "study"))
     except ValidationError as error:
-        raise CoppiceError(sentence(what, error, lambda _: list(StudyFile.model_fields))) from error
+        raise CoppiceError(sentence(what, error, _siblings)) from error
     values, source = _base(file, place)
     for key, value in file.set.items():
         blocked = put(values, str(key), value)
@@ -204,6 +204,14 @@ def shipped_studies() -> dict[str, Path]:
     """
     folder = Path(__file__).parent / "shipped"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def _siblings(place: tuple[int | str, ...]) -> list[str]:
+    inside: dict[tuple[int | str, ...], type[Part]] = {
+        ("ensembles",): EnsembleSection,
+        ("ensembles", "best"): BestSubsets,
+    }
+    return list(inside.get(place[:-1], StudyFile).model_fields)
 
 
 def _base(file: StudyFile, place: Path) -> tuple[dict[str, Any], str]:
