@@ -109,7 +109,8 @@ def test_there_is_a_row_for_each_ensemble_place_fold_and_seed(done):
         wanted = {"whole": "A + B + C", "all but A": "B + C", "all but B": "A + C", "all but C": "A + B"}
         assert row["members"] == wanted[row["axis.keep"]]
     said = json.loads((done / "study.json").read_text())
-    assert said["ensembles"] == dict.fromkeys(NAMES, "keep")
+    sizes = {"best 1": 1, "best 2": 2}
+    assert said["ensembles"] == {name: {"axis": "keep", "size": sizes.get(name)} for name in NAMES}
     assert said["counts"] == {"done": 18, "failed": 0, "waiting": 0}
 
 
@@ -215,10 +216,15 @@ def test_the_page_shows_ensembles_among_the_points_and_against_single_networks(d
     assert points.loc[points["ensemble"].astype(bool), "point"].str.startswith("ensemble=").all()
     assert points["ensemble"].sum() == 12
     found = comparisons(record, units_of(record))
-    first = found[0]
+    several = [name for name in NAMES if name != "best 1"]
+    chosen, _, first = found[:3]
+    assert (chosen.axis, [(pair.first, pair.second) for pair in chosen.pairs]) == (
+        "ensemble and chosen one",
+        [(name, "best 1") for name in several],
+    )
     assert (first.axis, first.where, first.score.name) == ("ensemble", None, "accuracy")
     pairs = {(pair.first, pair.second): pair for pair in first.pairs}
-    assert set(pairs) == set(itertools.product(NAMES, "ABC"))
+    assert set(pairs) == set(itertools.product(several, "ABC"))
     accuracy = {(row["axis.keep"], row["axis.fraction"]): float(row["accuracy"]) for row in rows(done)}
     by_hand = np.mean([accuracy["whole", fraction] - accuracy["B", fraction] for fraction in "01"])
     assert pairs["whole", "B"].test.mean == pytest.approx(by_hand)

@@ -17,7 +17,7 @@ MOST_PAIRS = MOST_VALUES * (MOST_VALUES - 1) // 2
 COMPARED = (ACCURACY, LOG_LOSS)
 _FIRST = ("criterion", "system")
 _STRATA = ("ratios", "fraction")
-ENSEMBLE = "ensemble"
+ENSEMBLE, CHOSEN = "ensemble", "ensemble and chosen one"
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class Comparison:
     Attributes
     ----------
     axis : str
-        Or ``ensemble``: ensembles against single values of the axis that their members stand on.
+        Or :data:`ENSEMBLE`: ensembles against each of the single networks that members are; or :data:`CHOSEN`:
+        against the one that validation clips chose.
     where : (str, str) or None
         Another axis and the value at which alone was compared; None: over all.
     score : Score
@@ -88,7 +89,7 @@ def compared_axes(record: StudyRecord) -> tuple[str, ...]:
 def comparisons(record: StudyRecord, units: Units) -> tuple[Comparison, ...]:
     """Compare the values of each axis, over everything else, and at each ratio or fraction alone.
 
-    Ensembles come first, each against each single network of the same fold, seed and other axes.
+    Ensembles come first, against the single network that was chosen on validation clips, then against each.
 
     Parameters
     ----------
@@ -99,11 +100,13 @@ def comparisons(record: StudyRecord, units: Units) -> tuple[Comparison, ...]:
     """
     done, found = record.done, []
     for axis, names in record.ensembles.items():
-        pairs = [*itertools.product(names, record.axes[axis])]
-        if len(pairs) <= MOST_PAIRS:
-            for score in COMPARED:
-                compared = compare(done, axis, record.axes, score, units, pairs=pairs)
-                found.append(replace(compared, axis=ENSEMBLE))
+        chosen = [name for name in names if record.summary.ensembles[name].size == 1]
+        others = [name for name in names if name not in chosen]
+        for title, singles in ((CHOSEN, chosen), (ENSEMBLE, record.axes[axis])):
+            pairs = [*itertools.product(others, singles)]
+            if len(pairs) <= MOST_PAIRS:
+                compared = (compare(done, axis, record.axes, score, units, pairs=pairs) for score in COMPARED)
+                found += [replace(each, axis=title) for each in compared]
     done = record.single[record.single["status"] == "done"]
     for axis in compared_axes(record):
         strata: list[tuple[str, str] | None] = [None]
@@ -182,9 +185,10 @@ def verdict(comparison: Comparison) -> str:
     """
     tested, differ = comparison.tested, [pair for pair in comparison.pairs if pair.differ]
     name, axis = comparison.score.name, comparison.axis
-    of = "ensembles" if axis == ENSEMBLE else axis
-    either = "an ensemble and a single network" if axis == ENSEMBLE else f"any two values of {axis}"
-    pairs_of = "pairs of an ensemble and a single network" if axis == ENSEMBLE else f"pairs of {axis}"
+    single = {ENSEMBLE: "a single network", CHOSEN: "the single network that was chosen"}.get(axis)
+    of = axis if single is None else "ensembles"
+    either = f"any two values of {axis}" if single is None else f"an ensemble and {single}"
+    pairs_of = f"pairs of {axis}" if single is None else f"pairs of an ensemble and {single}"
     at = "" if comparison.where is None else f" at {comparison.where[0]} {comparison.where[1]}"
     if not tested:
         return f"Nothing could be tested of {of}{at}: that takes runs on at least two folds or seeds."

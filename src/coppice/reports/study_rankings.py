@@ -105,10 +105,10 @@ def error_text(error: float) -> str:
 
     Examples
     --------
-    >>> error_text(1.23456), error_text(3e-14)
-    ('1.23', '0')
+    >>> error_text(1.80213), error_text(123.4), error_text(3e-14)
+    ('1.80', '123', '0')
     """
-    return "0" if error < _ZERO else f"{error:.3g}"
+    return "0" if error < _ZERO else f"{error:#.3g}".removesuffix(".")
 
 
 def ranking_figure(table: pd.DataFrame, criteria: Sequence[str]) -> Figure | None:
@@ -127,7 +127,8 @@ def ranking_figure(table: pd.DataFrame, criteria: Sequence[str]) -> Figure | Non
         }
         for (value, layer), errors in table.groupby(["value", "layer"], sort=False)["similarity_error"]
     ]
-    x = {"type": "quantitative", "title": "spectral norm of W − W̃", "axis": {"tickCount": 5}}
+    x: dict[str, Any] = {"type": "quantitative", "title": "spectral norm of W − W̃", "axis": {"tickCount": 5}}
+    x["scale"] = {"zero": True, "nice": True, "padding": 8}
     known = set(table["value"])
     order = [value for value in criteria if value in known] or list(dict.fromkeys(table["value"]))
     y: dict[str, Any] = {
@@ -157,7 +158,7 @@ def ranking_figure(table: pd.DataFrame, criteria: Sequence[str]) -> Figure | Non
             },
         ],
         "width": "container",
-        "height": {"step": max(26, 11 * len(layers))},
+        "height": {"step": 14 + 11 * len(layers), "for": "position"},
         "description": "Spectral norm of the error of the similarities that each criterion ranks by, in each layer.",
     }
     return Figure("similarity-error", spec)

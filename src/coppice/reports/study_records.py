@@ -44,6 +44,13 @@ LATER = ("ranking_ms", "similarity_error", "kept_as_exact")  # columns that not 
 NEEDED = ("accuracy", "log_loss", "macs", "params_total", "size_bytes")  # of a run that is done
 
 
+class EnsembleSummary(Record):
+    """The axis on which an ensemble stands in place of a value, and how many members were chosen, if they were."""
+
+    axis: str
+    size: int | None = None
+
+
 class StudySummary(Record):
     """The whole of ``study.json``."""
 
@@ -55,7 +62,7 @@ class StudySummary(Record):
     combined: str = ""
     columns: dict[str, str] = Field(default_factory=dict)
     where: str = ""
-    ensembles: dict[str, str] = Field(default_factory=dict)
+    ensembles: dict[str, EnsembleSummary] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,9 +112,9 @@ class StudyRecord:
     def ensembles(self) -> dict[str, tuple[str, ...]]:
         """Axis → names of the ensembles of its values that stand in the table, in order."""
         found: dict[str, tuple[str, ...]] = {}
-        for name, axis in self.summary.ensembles.items():
-            if (self.rows[AXIS + axis] == name).any():
-                found[axis] = (*found.get(axis, ()), name)
+        for name, said in self.summary.ensembles.items():
+            if (self.rows[AXIS + said.axis] == name).any():
+                found[said.axis] = (*found.get(said.axis, ()), name)
         return found
 
     @property
@@ -121,11 +128,11 @@ class StudyRecord:
         return in_order(self.rows["seed"])
 
 
-def is_ensemble(rows: pd.DataFrame, ensembles: Mapping[str, str]) -> pd.Series:
-    """Tell which rows are of ensembles: name → the axis on which it stands in place of a value."""
+def is_ensemble(rows: pd.DataFrame, ensembles: Mapping[str, EnsembleSummary]) -> pd.Series:
+    """Tell which rows are of ensembles."""
     marked = pd.Series(False, index=rows.index)
-    for name, axis in ensembles.items():
-        marked |= rows[AXIS + axis] == name
+    for name, said in ensembles.items():
+        marked |= rows[AXIS + said.axis] == name
     return marked
 
 
@@ -275,12 +282,12 @@ def _axes(path: Path, summary: StudySummary, rows: pd.DataFrame) -> dict[str, tu
         raise CoppiceError(
             f"{path} is damaged: row {int(np.flatnonzero(same)[0]) + 1} repeats the axes of another row."
         )
-    lost = next((axis for axis in summary.ensembles.values() if axis not in said), None)
+    lost = next((each.axis for each in summary.ensembles.values() if each.axis not in said), None)
     if lost is not None:
         raise CoppiceError(f"{path.with_name('study.json')} is damaged: ensembles stand on {lost!r}, which is no axis.")
     axes = {}
     for name in said:
-        found = set(rows[AXIS + name]) - {one for one, axis in summary.ensembles.items() if axis == name}
+        found = set(rows[AXIS + name]) - {one for one, each in summary.ensembles.items() if each.axis == name}
         known = [value for value in summary.axes[name] if value in found]
         axes[name] = (*known, *in_order(found - set(known) - {""}))
     return axes

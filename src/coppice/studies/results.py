@@ -110,7 +110,7 @@ def write_results(folder: Path, study: Study, rows: Sequence[Row], *, folds: Seq
             "axes": {name: list(values) for name, values in study.axes.items()},
             "folds": [fold for fold in folds if fold is not None],
             "seeds": study.seeds,
-            "ensembles": {one.name: one.axis for one in study.ensembles},
+            "ensembles": {one.name: {"axis": one.axis, "size": one.size} for one in study.ensembles},
             "combined": combined_text(study),
             "counts": {status: counts.get(status, 0) for status in ("done", "failed", "waiting")},
             "versions": dict(Counter(row.outcome.coppice_version for row in rows if row.outcome is not None)),
