@@ -59,6 +59,8 @@ def test_a_study_without_the_section_has_none_and_one_with_it_can_be_written_and
     [
         ("{named: {pair: [A, D]}}", "ensemble 'pair': axis 'keep' has no value 'D'. Known: 'A', 'B', 'C'."),
         ("{named: {one: [A]}}", "ensemble 'one' has 1 members; give two or more."),
+        ("{named: {one: A}}", "ensemble 'one' is 'A'; give a list of values of axis 'keep', or all."),
+        ("{named: {none: }}", "ensemble 'none' is 'none'; give a list of values of axis 'keep', or all."),
         ("{named: {none: []}}", "ensemble 'none' has 0 members; give two or more."),
         ("{named: {twice: [A, B, A]}}", "ensemble 'twice' has 'A' twice; give each member once."),
         ("{named: {A: [B, C]}}", "ensembles has two things called 'A'; choose another name."),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -22,7 +22,7 @@ class EnsembleSection(Part):
     """The values of one axis as members: named sets, all but one of them, and the best of a number."""
 
     axis: str | None = None
-    named: dict[str, list[Any] | Literal["all"]] = Field(default_factory=dict)
+    named: dict[str, Any] = Field(default_factory=dict)
     leave_one_out: bool = False
     best: BestSubsets | None = None
 
@@ -127,8 +127,11 @@ def _axis(
     return axis
 
 
-def _members(name: str, said: list[Any] | str, axis: str, values: tuple[str, ...], what: str) -> tuple[str, ...]:
-    given = [*values] if isinstance(said, str) else [label(one) for one in said]
+def _members(name: str, said: Any, axis: str, values: tuple[str, ...], what: str) -> tuple[str, ...]:
+    if said != "all" and not isinstance(said, list):
+        shown = label(said)
+        raise CoppiceError(f"{what}: ensemble {name!r} is {shown!r}; give a list of values of axis {axis!r}, or all.")
+    given = [*values] if said == "all" else [label(one) for one in said]
     for one in given:
         if one not in values:
             hint = did_you_mean(one, values)

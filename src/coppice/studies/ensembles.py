@@ -89,7 +89,7 @@ def ensemble_runs(
         found = [there for there in places.values() if set(ensemble.members) <= there.keys()]
         if not found:
             raise CoppiceError(
-                f"{what}: the members of ensemble {ensemble.name!r} stand together nowhere, as points are excluded."
+                f"{what}: the members of ensemble {ensemble.name!r} stand together nowhere, as points are left out."
             )
         made += [
             _ensemble_run(ensemble, {label: there[label] for label in ensemble.members}, folder) for there in found
