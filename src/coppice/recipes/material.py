@@ -13,6 +13,7 @@ from coppice.recipes.recipe import Recipe
 from coppice.recipes.steps import do_step, plain_steps
 from coppice.recipes.teachers import open_teacher
 from coppice.training.augment.build import check_augmentation
+from coppice.training.loggers import check_loggers
 from coppice.training.precision import choose_precision
 
 _CHECKED_CLIPS = 2  # enough to see that a criterion works
@@ -76,6 +77,7 @@ def check_systems(recipe: Recipe, data: Prepared) -> None:
     CoppiceError
         Naming the system and the step.
     """
+    check_loggers(recipe.loggers)
     start = untrained(recipe, data)
     try:
         _check_fit(recipe.training, start, data)

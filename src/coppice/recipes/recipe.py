@@ -93,6 +93,7 @@ class Recipe(Part):
     systems: dict[Name, list[Step]] = Field(default_factory=dict)
     headline: str | None = None
     quantize: Literal["float16", "bfloat16", "dynamic_int8", "int8"] | None = "float16"
+    loggers: list[Literal["tensorboard", "mlflow", "wandb"]] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _headline_is_a_system(self) -> "Recipe":

@@ -1,12 +1,14 @@
 """A single run: one split, one seed, from clips to a report."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.loggers import Logger
 
 from coppice.complexity.latency import measure_latency
 from coppice.core.errors import CoppiceError
@@ -27,6 +29,7 @@ from coppice.recipes.stages import Stage, do_stage, locked_run, refuse_foreign, 
 from coppice.recipes.steps import PlainStep, do_step, plain_steps
 from coppice.recipes.teachers import open_teacher, outside
 from coppice.reports.report import write_report
+from coppice.training.loggers import open_loggers
 from coppice.training.train import finetune, train
 
 _REPEATS = 60
@@ -111,15 +114,17 @@ class SingleRun:
         inputs |= outside(said, unpruned="")
 
         def work(folder: Path) -> None:
-            trained = train(
-                self.data,
-                network=recipe.network.name,
-                config=config,
-                settings=settings,
-                folder=folder,
-                teacher=open_teacher(said.distil, unpruned=None),
-                normalisation=said.normalisation,
-            )
+            with self._loggers("train") as loggers:
+                trained = train(
+                    self.data,
+                    network=recipe.network.name,
+                    config=config,
+                    settings=settings,
+                    folder=folder,
+                    teacher=open_teacher(said.distil, unpruned=None),
+                    normalisation=said.normalisation,
+                    loggers=loggers,
+                )
             record(trained, self.data, folder)
 
         entry = {"id": "train", "title": "unpruned", "system": None, "kind": "train", "parent": None}
@@ -134,27 +139,28 @@ class SingleRun:
             self._quantize(before, system=system, parent=parent)
 
     def _step(self, system: str, plain: PlainStep, before: Stage, parent: str, trained: Stage) -> tuple[Stage, str]:
-        step = plain.step
+        step, identity = plain.step, f"{system}/{plain.name}"
 
         def work(folder: Path) -> None:
             classifier = load(before.folder / _CHECKPOINT)
             if step.finetune is not None:
-                classifier = finetune(
-                    classifier,
-                    self.data,
-                    settings=step.finetune.settings(seed=self.seed),
-                    fraction=step.finetune.fraction,
-                    device=step.finetune.device,
-                    folder=folder,
-                    teacher=open_teacher(step.finetune.distil, unpruned=trained.folder / _CHECKPOINT),
-                )
+                with self._loggers(identity) as loggers:
+                    classifier = finetune(
+                        classifier,
+                        self.data,
+                        settings=step.finetune.settings(seed=self.seed),
+                        fraction=step.finetune.fraction,
+                        device=step.finetune.device,
+                        folder=folder,
+                        teacher=open_teacher(step.finetune.distil, unpruned=trained.folder / _CHECKPOINT),
+                        loggers=loggers,
+                    )
             else:
                 classifier, plan = do_step(classifier, step, seed=self.seed, data=self.data)
                 if plan is not None:
                     plan.save(folder / "plan.json")
             record(classifier, self.data, folder)
 
-        identity = f"{system}/{plain.name}"
         entry = {
             "id": identity,
             "title": f"{system} · {_TITLES[step.kind]}{plain.place}",
@@ -167,6 +173,9 @@ class SingleRun:
         if step.finetune is not None:
             inputs |= outside(step.finetune, unpruned=trained.digest)
         return self._do(entry, inputs, work), identity
+
+    def _loggers(self, stage: str) -> AbstractContextManager[list[Logger]]:
+        return open_loggers(self.recipe.loggers, self.folder / "logs", project=self.recipe.name, stage=stage)
 
     def _quantize(self, before: Stage, *, system: str | None, parent: str = "train") -> None:
         to = str(self.recipe.quantize)

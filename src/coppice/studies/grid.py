@@ -185,11 +185,11 @@ def identity(recipe: Recipe, clips: str) -> str:
     Parameters
     ----------
     recipe : Recipe
-        Single; what it is called does not count, nor where its clips lie.
+        Single; what it is called does not count, nor where its clips lie or who else logs it.
     clips : str
         Digest of the clips.
     """
-    values = recipe.model_dump(mode="json", exclude={"name", "title", "headline"})
+    values = recipe.model_dump(mode="json", exclude={"name", "title", "headline", "loggers"})
     values["data"].pop("root")
     return digest({"recipe": values, "clips": clips})
 

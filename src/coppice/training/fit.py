@@ -7,7 +7,7 @@ import pickle
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor
+from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 
 from coppice.core.errors import CoppiceError
@@ -80,6 +81,7 @@ def fit(
     soft: Float[Tensor, "clips classes"] | None = None,
     teacher: Teacher | None = None,
     augmenter: Augmenter | None = None,
+    loggers: Sequence[Logger] = (),
 ) -> Fitted:
     """Fit a copy of a network and return it with its best epoch's weights.
 
@@ -107,6 +109,8 @@ def fit(
     augmenter : Augmenter, optional
         What is done to the training batches; needed where the settings have ``augment``
         (:func:`coppice.training.augment.build.build_augmenter`).
+    loggers : sequence of lightning.pytorch.loggers.Logger
+        Get the settings, and what the history has of every epoch.
 
     Returns
     -------
@@ -146,13 +150,16 @@ def fit(
         early = EarlyStopping(MONITOR, patience=settings.patience, mode="min")
         callbacks: list[Any] = [best, early, history, StaysStopped(early, history)]
         callbacks += [EpochBar(advance, history)] + ([ResumePoint(resume)] if resume else [])
+        callbacks += [LearningRateMonitor("epoch")] if loggers else []
+        for logger in loggers:
+            logger.log_hyperparams(settings.to_dict())
         trainer = Trainer(
             max_epochs=settings.epochs,
             precision=precision.lightning,
             accumulate_grad_batches=settings.accumulate,
             devices=1,
             callbacks=callbacks,
-            logger=False,
+            logger=list(loggers) or False,
             enable_checkpointing=resume is not None,
             enable_progress_bar=False,
             enable_model_summary=False,

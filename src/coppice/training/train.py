@@ -1,5 +1,6 @@
 """The verbs ``train`` and ``finetune``: from prepared clips to a classifier."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
+from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from coppice.core.errors import CoppiceError
@@ -34,6 +36,7 @@ def train(
     folder: Path | None = None,
     teacher: Teacher | None = None,
     normalisation: str = "bands",
+    loggers: Sequence[Logger] = (),
 ) -> Classifier:
     """Train a network from scratch.
 
@@ -55,6 +58,8 @@ def train(
         Whose posteriors are learnt beside the labels: a larger network, or an ensemble.
     normalisation : {"bands", "none"}
         Whether the network takes log-mel with mean 0 and standard deviation 1 in every band, or as it is.
+    loggers : sequence of lightning.pytorch.loggers.Logger
+        Get the settings, and what the history has of every epoch.
 
     Returns
     -------
@@ -81,7 +86,17 @@ def train(
         band_mean=mean,
         band_std=std,
     )
-    return _fit(classifier, data, settings, fraction=1.0, device=None, folder=folder, what="train", teacher=teacher)
+    return _fit(
+        classifier,
+        data,
+        settings,
+        fraction=1.0,
+        device=None,
+        folder=folder,
+        what="train",
+        teacher=teacher,
+        loggers=loggers,
+    )
 
 
 def finetune(
@@ -93,6 +108,7 @@ def finetune(
     device: str | None = None,
     folder: Path | None = None,
     teacher: Teacher | None = None,
+    loggers: Sequence[Logger] = (),
 ) -> Classifier:
     """Train on from the weights a classifier has, with a new optimizer.
 
@@ -109,7 +125,7 @@ def finetune(
         Share of the training clips to use: stratified, seeded, whole recordings.
     device : str, optional
         Only clips of this recording device, for training and for validation.
-    folder, teacher : optional
+    folder, teacher, loggers : optional
         See :func:`train`.
 
     Returns
@@ -125,7 +141,15 @@ def finetune(
     classifier = at_home_in(data, classifier)
     settings = settings or TrainingSettings()
     return _fit(
-        classifier, data, settings, fraction=fraction, device=device, folder=folder, what="finetune", teacher=teacher
+        classifier,
+        data,
+        settings,
+        fraction=fraction,
+        device=device,
+        folder=folder,
+        what="finetune",
+        teacher=teacher,
+        loggers=loggers,
     )
 
 
@@ -172,6 +196,7 @@ def _fit(
     folder: Path | None,
     what: str,
     teacher: Teacher | None,
+    loggers: Sequence[Logger],
 ) -> Classifier:
     rows, checked = data.split.train, data.split.validation
     if device is not None:
@@ -194,6 +219,7 @@ def _fit(
         soft=soft,
         teacher=teacher,
         augmenter=augmenter,
+        loggers=loggers,
     )
     if folder is not None:
         with whole_file(folder / "history.csv") as temporary:
