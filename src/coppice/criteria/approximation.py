@@ -75,7 +75,7 @@ def approximation(weight: Float[Tensor, "filters channels *kernel"], criterion: 
     --------
     >>> found = approximation(torch.tensor([[[1.0, 0.0]], [[1.0, 0.1]], [[0.0, 1.0]]]), "nystrom(m=1)")
     >>> round(found.similarity_error, 4), found.smallest_m
-    (0.9901, 1)
+    (1.0099, 1)
     """
     exact = prototypes(weight)
     name, options = name_and_options(criterion)
