@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -191,7 +192,11 @@ def machines():
     from ray.cluster_utils import Cluster
 
     os.environ["CHECKING"] = "0"
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "ray_client_server_port": port})
+    cluster.client = f"ray://127.0.0.1:{port}"
     yield cluster
     cluster.shutdown()
 
@@ -218,3 +223,34 @@ def test_the_driver_of_a_cluster_killed_and_started_again_ends_with_the_same_num
     process.wait()
     ended(started(folder, "--cluster", machines.address))
     assert numbers(folder) == undisturbed
+
+
+def test_from_outside_of_a_cluster_come_the_same_numbers(machines, started, undisturbed, tmp_path):
+    folder = tmp_path / "study"
+    ended(started(folder, "--cluster", machines.client))
+    assert numbers(folder) == undisturbed
+
+
+def test_machines_without_a_common_folder_leave_the_same_numbers_through_a_store(
+    machines, started, undisturbed, tmp_path
+):
+    folder, store = tmp_path / "study", (tmp_path / "store").as_uri()
+    process = started(folder, "--cluster", machines.address, "--share", store)
+    wait_for(lambda: finished(folder) >= 2, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    ended(started(folder, "--cluster", machines.client, "--share", store))
+    assert numbers(folder) == undisturbed
+    assert finished(tmp_path / "store") == 6
+
+
+def test_a_run_that_always_dies_on_a_cluster_is_recorded_and_the_others_are_done(
+    machines, started, files, undisturbed, tmp_path
+):
+    (files / "deadly.yaml").write_text(STUDY.replace("l2]", "'killing:deadly']"))
+    folder = tmp_path / "study"
+    said = ended(started(folder, "--cluster", machines.address, study="deadly.yaml"), code=1)
+    assert "2 of 6 runs failed; the same command tries again" in said
+    assert numbers(folder)[:4] == undisturbed[:4]
+    assert [row["status"] for row in rows(folder)] == ["done"] * 4 + ["failed"] * 2
+    assert all("lost on the cluster 4 times" in row["reason"] for row in rows(folder)[4:])

@@ -24,6 +24,10 @@ def run(
         int | None, typer.Option(help="Runs side by side, one thread each; as many as fit if not given.")
     ] = None,
     cluster: Annotated[str | None, typer.Option(help="Use a Ray cluster: auto, ray://host:10001 or host:6379.")] = None,
+    share: Annotated[
+        str | None,
+        typer.Option(help="Where a cluster shares no folder: a URL for run folders to go through, s3://bucket/study."),
+    ] = None,
 ) -> None:
     """Carry out a study: all points of its grid, with every fold and seed.
 
@@ -38,7 +42,7 @@ def run(
     from coppice.studies.engine import run_study
     from coppice.studies.found import read_study
 
-    folder = run_study(chosen, out=out, jobs=jobs, cluster=cluster)
+    folder = run_study(chosen, out=out, jobs=jobs, cluster=cluster, share=share)
     print_line(f"results: {folder / 'results.csv'}")
     print_line(f"page: {folder / 'study.html'}")
     if read_study(folder).failed:

@@ -16,6 +16,7 @@ from coppice.reports.study_page import write_study_page
 from coppice.reports.wording import plural
 from coppice.studies.capacity import jobs_that_fit, needed_bytes
 from coppice.studies.ensembles import do_ensembles
+from coppice.studies.exchange import Exchange
 from coppice.studies.found import KIND
 from coppice.studies.planned import PlannedStudy
 from coppice.studies.processes import in_processes
@@ -33,6 +34,7 @@ def run_study(
     changes: Sequence[str] = (),
     jobs: int | None = None,
     cluster: str | None = None,
+    share: str | None = None,
 ) -> Path:
     """Carry out a study: every point of its grid with every fold and seed.
 
@@ -52,7 +54,10 @@ def run_study(
         Runs side by side, one thread each; as many as cores and memory carry if not given. The numbers do not depend
         on it.
     cluster : str, optional
-        Do the runs on a Ray cluster at this address; see :func:`coppice.studies.cluster.on_cluster`.
+        Do the runs on a Ray cluster at this address; see :func:`coppice.studies.cluster.connected`.
+    share : str, optional
+        A URL that fsspec opens on all machines of the cluster, where they do not share the folder: run folders go
+        through it, and end up in ``out`` all the same.
 
     Returns
     -------
@@ -67,12 +72,17 @@ def run_study(
     """
     if jobs is not None and cluster is not None:
         raise CoppiceError("a cluster does as many runs at a time as it has processors; leave out --jobs.")
+    if share is not None and cluster is None:
+        raise CoppiceError(f"share is {share!r} and there is no cluster; give --cluster, or leave out --share.")
     if jobs is not None and jobs < 1:
         raise CoppiceError(f"jobs is {jobs}; give a whole number from 1 upwards.")
     chosen = study if isinstance(study, Study) else load_study(study, changes=changes)
     folder = (Path(out) if out is not None else Path("runs") / chosen.file.name).resolve()
     _refuse_foreign(folder)
-    engine = _Engine(PlannedStudy(chosen, folder), jobs, cluster)
+    exchange = None if share is None else Exchange(share)
+    if exchange is not None:
+        exchange.check()
+    engine = _Engine(PlannedStudy(chosen, folder), jobs, cluster, exchange)
     engine.check()
     with locked_run(folder):
         engine.do()
@@ -83,8 +93,9 @@ def run_study(
 class _Engine:
     """The tasks of one call, how each has ended so far, and the results that are written from that."""
 
-    def __init__(self, planned: PlannedStudy, jobs: int | None, cluster: str | None) -> None:
+    def __init__(self, planned: PlannedStudy, jobs: int | None, cluster: str | None, exchange: Exchange | None) -> None:
         self.planned, self.folder, self.jobs, self.cluster = planned, planned.folder, jobs, cluster
+        self.exchange = exchange
         self.where = "this machine"
         self.outcomes = self._recorded()
 
@@ -153,7 +164,7 @@ class _Engine:
             return
         from coppice.studies.cluster import connected
 
-        with connected(self.cluster) as cluster:
+        with connected(self.cluster, exchange=self.exchange) as cluster:
             self.where = cluster.where
             yield cluster.do
 
