@@ -13,6 +13,9 @@ def test_tiles_hold_every_filter_and_fit_the_registers(filters, step):
     for tile in tiles:
         assert tile.filters * tile.vectors + tile.vectors + 1 <= 32
         assert tile.filters * tile.few_vectors + tile.few_vectors + 1 <= 16 or tile.few_vectors == 1
+        numbered = [first + f for first, size, _ in tile.few_parts for f in range(size)]
+        assert numbered == [*range(tile.filters)]
+        assert all((size + 1) * vectors + 1 <= 16 for _, size, vectors in tile.few_parts)
 
 
 def test_estimated_time_follows_the_filters():

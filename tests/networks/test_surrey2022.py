@@ -45,12 +45,18 @@ def numpy_forward(network: Surrey2022, clip: np.ndarray) -> np.ndarray:
     def pool(x: np.ndarray, height: int, width: int) -> np.ndarray:
         rows, columns = x.shape[1] // height, x.shape[2] // width
         cut = x[:, : rows * height, : columns * width]
-        return cut.reshape(len(x), rows, height, columns, width).mean(axis=(2, 4))
+        together = np.mean if network.pooling == "average" else np.max
+        return together(cut.reshape(len(x), rows, height, columns, width), axis=(2, 4))
 
-    x = np.tanh(convolve(clip[None], 1))
-    x = pool(np.maximum(convolve(x, 2), 0), 5, 5)
-    x = pool(np.tanh(convolve(x, 3)), 4, x.shape[2])
-    x = np.tanh(state["dense1.weight"] @ x.ravel() + state["dense1.bias"])
+    def relu(x: np.ndarray) -> np.ndarray:
+        return np.maximum(x, 0)
+
+    after = {"published": (np.tanh, relu, np.tanh, np.tanh), "tanh": (np.tanh,) * 4, "relu": (relu,) * 4}
+    first, second, third, fourth = after[network.activation]
+    x = first(convolve(clip[None], 1))
+    x = pool(second(convolve(x, 2)), 5, 5)
+    x = pool(third(convolve(x, 3)), 4, x.shape[2])
+    x = fourth(state["dense1.weight"] @ x.ravel() + state["dense1.bias"])
     return state["dense2.weight"] @ x + state["dense2.bias"]
 
 
@@ -71,9 +77,13 @@ def test_the_side_of_the_kernels_costs_what_is_published(kernel):
     assert network.config()["kernel"] == kernel
 
 
+@pytest.mark.parametrize(
+    "pooling, activation", [("average", "published"), ("max", "tanh"), ("average", "relu"), ("max", "published")]
+)
 @pytest.mark.parametrize("kernel, bands, frames", [(3, 40, 51), (3, 40, 53), (5, 64, 31), (1, 20, 5)])
-def test_logits_equal_a_float64_numpy_computation(kernel, bands, frames):
-    network = Surrey2022(widths=(3, 2, 4), dense=5, classes=3, kernel=kernel, bands=bands, frames=frames).eval()
+def test_logits_equal_a_float64_numpy_computation(kernel, bands, frames, pooling, activation):
+    shape = {"kernel": kernel, "bands": bands, "frames": frames, "pooling": pooling, "activation": activation}
+    network = Surrey2022(widths=(3, 2, 4), dense=5, classes=3, **shape).eval()
     for name, tensor in network.state_dict().items():
         if name.startswith("bn") and tensor.is_floating_point():
             tensor.uniform_(0.5, 1.5)
@@ -120,3 +130,15 @@ def test_it_computes_what_the_released_file_computes(shared_data, member):
     clips = torch.rand(4, 1, 40, 51) * 20 - 20
     with torch.no_grad():
         torch.testing.assert_close(network(clips), released(clips), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("what, given", [("pooling", "mean"), ("activation", "gelu")])
+def test_a_pool_or_activation_that_is_not_known_is_refused(what, given):
+    with pytest.raises(CoppiceError, match=f"surrey2022 has no {what} '{given}'"):
+        Surrey2022(**{what: given})
+
+
+def test_pools_and_activations_are_kept_with_the_network():
+    network = Surrey2022(pooling="max", activation="relu")
+    assert Surrey2022(**network.config()).config() == network.config()
+    assert isinstance(network.pool3, torch.nn.MaxPool2d)

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 LANES = 16  # numbers of a vector on the processor that tiles are chosen for: float32 with AVX-512
 _REGISTERS = 28  # of 32: GCC keeps limits of the activation in some, and from 6x4 on sums would wait in memory
-_FEW_REGISTERS = 16
+_FEW_REGISTERS, _FEW_FILTERS = 16, 6
 _MOST_FILTERS, _MOST_VECTORS = 12, 8
 
 # Cycles of a core with two units for vector products and two for loads, as all with AVX-512 but the smallest have.
@@ -17,6 +18,8 @@ _SWEEP = 0.002  # and one more tile, for which all that is read is read again
 _TAP = 0.5  # to find the next number
 _TILE = 30.0  # to begin a tile, write it and go on to the next
 
+Part = tuple[int, int, int]
+"""First filter, filters, vectors."""
 Strips = tuple[tuple[int, int, int], ...]
 """What tiles go along: (taps of one filter, positions, how many of these) of strips."""
 
@@ -40,6 +43,28 @@ class Tile:
     def few_vectors(self) -> int:
         """Vectors on processors with 16 registers, where no others are used for the rest."""
         return 2 if self.vectors >= 2 and 2 * self.filters + 2 + 1 <= _FEW_REGISTERS else 1
+
+    @property
+    def few_parts(self) -> tuple[Part, ...]:
+        """Its filters in parts that are computed one after the other on processors with 16 registers.
+
+        Ten to twelve sums hide the latency of products and leave registers for what is read: fewer wait for each
+        other, more wait in memory.
+
+        Examples
+        --------
+        >>> Tile(8, 3).few_parts
+        ((0, 4, 3), (4, 4, 3))
+        >>> Tile(11, 2).few_parts
+        ((0, 6, 2), (6, 5, 2))
+        """
+        count = -(-self.filters // _FEW_FILTERS)
+        firsts = [part * self.filters // count for part in range(count + 1)][::-1]
+        sizes = [a - b for a, b in pairwise(firsts)]
+        begins = [sum(sizes[:place]) for place in range(count)]
+        return tuple(
+            (begin, size, (_FEW_REGISTERS - 1) // (size + 1)) for begin, size in zip(begins, sizes, strict=True)
+        )
 
     @property
     def kinds(self) -> tuple["Tile", ...]:

@@ -7,10 +7,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coppice.core.errors import CoppiceError
+from coppice.core.errors import CoppiceError, did_you_mean
 from coppice.networks.initial_weights import glorot_
 from coppice.networks.registry import network
 from coppice.networks.sizes import check_classes, check_dropout, check_list, check_log_mel, check_units, is_whole
+
+_POOLS = {"average": nn.AvgPool2d, "max": nn.MaxPool2d}
+_ACTIVATIONS = {
+    "published": (torch.tanh, torch.relu, torch.tanh, torch.tanh),
+    "tanh": (torch.tanh,) * 4,
+    "relu": (torch.relu,) * 4,
+}
 
 
 @network("surrey2022")
@@ -34,6 +41,10 @@ class Surrey2022(nn.Module):
         Units of dense1.
     kernel : odd int, 1 to 11
         Side of all three kernels; the report compares several.
+    pooling : {"average", "max"}
+        Of both pools.
+    activation : {"published", "tanh", "relu"}
+        As published, or the same one everywhere.
     classes : int >= 2
         Units of dense2.
     bands : int >= 20
@@ -61,6 +72,8 @@ class Surrey2022(nn.Module):
         widths: Sequence[int] = (16, 16, 32),
         dense: int = 100,
         kernel: int = 3,
+        pooling: str = "average",
+        activation: str = "published",
         classes: int = 10,
         bands: int = 40,
         frames: int = 51,
@@ -71,22 +84,27 @@ class Surrey2022(nn.Module):
         check_units("surrey2022", "dense", dense)
         if not is_whole(kernel, 1, 11) or kernel % 2 == 0:
             raise CoppiceError(f"surrey2022 cannot have a kernel of {kernel!r}; give an odd number from 1 to 11.")
+        for what, given, known in (("pooling", pooling, _POOLS), ("activation", activation, _ACTIVATIONS)):
+            if given not in known:
+                raise CoppiceError(f"surrey2022 has no {what} {given!r}. {did_you_mean(str(given), known)}")
         check_classes("surrey2022", classes)
         check_log_mel("surrey2022", bands, frames, least=(20, 5))
         check_dropout(dropout)
         first, second, third = widths
-        self.bands, self.frames = bands, frames
+        self.bands, self.frames, self.pooling, self.activation = bands, frames, pooling, activation
+        pool, after = _POOLS[pooling], _ACTIVATIONS[activation]
         self.conv1 = nn.Conv2d(1, first, kernel, padding="same")
         self.bn1 = nn.BatchNorm2d(first, eps=1e-3, momentum=0.01)
         self.conv2 = nn.Conv2d(first, second, kernel, padding="same")
         self.bn2 = nn.BatchNorm2d(second, eps=1e-3, momentum=0.01)
-        self.pool2 = nn.AvgPool2d(5)
+        self.pool2 = pool(5)
         self.conv3 = nn.Conv2d(second, third, kernel, padding="same")
         self.bn3 = nn.BatchNorm2d(third, eps=1e-3, momentum=0.01)
-        self.pool3 = nn.AvgPool2d((4, frames // 5))
+        self.pool3 = pool((4, frames // 5))
         self.dropout = nn.Dropout(dropout)
         self.dense1 = nn.Linear(third * (bands // 5 // 4), dense)
         self.dense2 = nn.Linear(dense, classes)
+        self._after1, self._after2, self._after3, self._after4 = after
         glorot_(self)
 
     def config(self) -> dict[str, Any]:
@@ -95,6 +113,8 @@ class Surrey2022(nn.Module):
             "widths": [self.conv1.out_channels, self.conv2.out_channels, self.conv3.out_channels],
             "dense": self.dense1.out_features,
             "kernel": self.conv1.kernel_size[0],
+            "pooling": self.pooling,
+            "activation": self.activation,
             "classes": self.dense2.out_features,
             "bands": self.bands,
             "frames": self.frames,
@@ -103,10 +123,10 @@ class Surrey2022(nn.Module):
 
     def forward(self, features: Float[Tensor, "clips 1 bands frames"]) -> Float[Tensor, "clips classes"]:
         """Return one logit per class."""
-        x = torch.tanh(self.bn1(self.conv1(features)))
-        x = torch.relu(self.bn2(self.conv2(x)))
+        x = self._after1(self.bn1(self.conv1(features)))
+        x = self._after2(self.bn2(self.conv2(x)))
         x = self.dropout(self.pool2(x))
-        x = torch.tanh(self.bn3(self.conv3(x)))
+        x = self._after3(self.bn3(self.conv3(x)))
         x = self.dropout(self.pool3(x))
-        x = self.dropout(torch.tanh(self.dense1(x.flatten(1))))
+        x = self.dropout(self._after4(self.dense1(x.flatten(1))))
         return self.dense2(x)

@@ -120,11 +120,13 @@ class _Engine:
         if waiting:
             with self._workers() as workers, progress_bar("study", len(bases) + len(waiting)) as advance:
                 clock = _Clock(len(bases) + len(waiting))
+                clock.begin(len(bases), " for the unpruned networks")
                 for task, outcome in self._done(bases, workers):
                     advance(1, clock.after(task, outcome))
                 ready = list(self._with_a_base(waiting))
                 advance(len(waiting) - len(ready), "")
-                clock.skip(len(waiting) - len(ready))
+                clock.total -= len(waiting) - len(ready)
+                clock.begin(len(ready), "")
                 for task, outcome in self._done(ready, workers):
                     advance(1, clock.after(task, outcome))
         self._put_together()
@@ -221,10 +223,14 @@ class _Engine:
 
 
 class _Clock:
-    """What has just ended, and about how long the rest will take."""
+    """What has just ended, and about how long the rest will take: a training is no measure for what comes after it."""
 
     def __init__(self, total: int) -> None:
-        self.total, self.ended, self.begun = total, 0, time.monotonic()
+        self.total, self.ended = total, 0
+
+    def begin(self, count: int, of: str) -> None:
+        """Begin with tasks of one kind."""
+        self.last, self.before, self.of, self.begun = self.ended + count, self.ended, of, time.monotonic()
 
     def after(self, task: Task, outcome: Outcome) -> str:
         """Say how a task ended; return its name, for the bar."""
@@ -235,13 +241,10 @@ class _Clock:
         say(f"{self.ended} of {self.total}: {task.name}: {how}{self._left()}")
         return task.name
 
-    def skip(self, count: int) -> None:
-        """Count tasks that need not be done."""
-        self.total -= count
-
     def _left(self) -> str:
-        left_s = (time.monotonic() - self.begun) / self.ended * (self.total - self.ended)
-        return f"; about {_duration_text(left_s)} left" if self.total > self.ended else ""
+        each_s = (time.monotonic() - self.begun) / (self.ended - self.before)
+        left = self.last - self.ended
+        return f"; about {_duration_text(each_s * left)} left{self.of}" if left > 0 else ""
 
 
 def _duration_text(seconds: float) -> str:
