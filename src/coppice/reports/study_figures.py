@@ -19,6 +19,7 @@ from coppice.reports.study_measures import SCORES
 from coppice.reports.study_pair_figure import pair_chart
 from coppice.reports.study_pairs import Comparison, comparisons
 from coppice.reports.study_points import StudyPoints, study_points
+from coppice.reports.study_rankings import ranking_figure, read_rankings
 from coppice.reports.study_records import StudyRecord, read_study
 from coppice.reports.style import LIGHT, paper_config, vega_config
 
@@ -67,6 +68,10 @@ class StudyFigures:
         Place in ``pairs`` → the comparison that is drawn there.
     curved : tuple of tuple of Curve
         What each of ``curves`` draws.
+    rankings : DataFrame
+        From :func:`~coppice.reports.study_rankings.read_rankings`.
+    similarity : Figure or None
+        The errors of approximated similarities.
     """
 
     points: StudyPoints
@@ -76,10 +81,14 @@ class StudyFigures:
     curves: tuple[Chooser, ...]
     compared: dict[Place, Comparison]
     curved: tuple[tuple[Curve, ...], ...]
+    rankings: pd.DataFrame = field(repr=False)
+    similarity: Figure | None
 
     def all(self) -> tuple[Figure, ...]:
         """Return every chart once."""
-        return tuple(figure for group in (self.fronts, *self.curves, self.pairs) for figure in group.figures.values())
+        groups = (self.fronts, *self.curves, self.pairs)
+        alone = () if self.similarity is None else (self.similarity,)
+        return (*(figure for group in groups for figure in group.figures.values()), *alone)
 
 
 def study_figures(record: StudyRecord) -> StudyFigures:
@@ -90,6 +99,7 @@ def study_figures(record: StudyRecord) -> StudyFigures:
     unpruned = {score.field: float(own[score.field].iloc[0]) for score in SCORES} if len(own) else {}
     found = curves(record, points.units, unpruned)
     groups = [tuple(group) for _, group in itertools.groupby(found, key=lambda curve: curve.along)]
+    rankings = read_rankings(record)
     return StudyFigures(
         points=points,
         rows=front_rows(points, record.axes),
@@ -98,6 +108,8 @@ def study_figures(record: StudyRecord) -> StudyFigures:
         curves=tuple(_curves(group) for group in groups),
         compared=compared,
         curved=tuple(groups),
+        rankings=rankings,
+        similarity=ranking_figure(rankings, record.axes.get("criterion", ())),
     )
 
 

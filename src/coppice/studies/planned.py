@@ -11,6 +11,7 @@ from coppice.core.progress import progress_bar
 from coppice.datasets.prepare import Prepared
 from coppice.recipes.material import check_systems, open_material
 from coppice.recipes.recipe import Recipe
+from coppice.studies.ensembles import EnsembleRun, ensemble_runs
 from coppice.studies.grid import GridRun, Point, folds_to_use, identity, points, runs
 from coppice.studies.study_file import Study
 from coppice.studies.tasks import Task
@@ -37,6 +38,8 @@ class PlannedStudy:
     points : list of Point
     tasks : list of (GridRun, Task, Task)
         Each run of the grid with its task, and that of the unpruned network that it goes on from.
+    ensembles : list of EnsembleRun
+        What is put together of them.
 
     Raises
     ------
@@ -62,6 +65,7 @@ class PlannedStudy:
                 raise CoppiceError(f"{study.what}: {run.name} is the same run as {named[key]}; exclude one of them.")
             named[key] = run.name
             self.tasks.append((run, Task(run.name, folder / "runs" / key, run.recipe, key, base.folder), base))
+        self.ensembles: list[EnsembleRun] = ensemble_runs(study.ensembles, self.tasks, folder, study.what)
 
     @property
     def bases(self) -> list[Task]:

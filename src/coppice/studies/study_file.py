@@ -12,6 +12,7 @@ from coppice.recipes.fitting import Part
 from coppice.recipes.recipe import Name, Recipe, check_recipe, find_recipe
 from coppice.recipes.yaml_file import apply_change, put, read_mapping, sentence
 from coppice.studies.axes import check_axis, label, whole_steps
+from coppice.studies.ensemble_section import BestSubsets, Ensemble, EnsembleSection, check_ensembles
 
 MOST_RUNS = 10_000  # more are refused unless the file has a cap
 
@@ -23,6 +24,7 @@ class StudyFile(Part):
 
     ``axes`` holds for every axis a list of values, or a mapping of short names to values. Axes are crossed; those that
     stand in one list of ``zip`` go in step. ``exclude`` leaves out every point that a partial point is a part of.
+    ``ensembles`` puts points together once they are done.
     """
 
     name: Name
@@ -34,6 +36,7 @@ class StudyFile(Part):
     zip: list[list[str]] = Field(default_factory=list)
     exclude: list[dict[str, Any]] = Field(default_factory=list)
     cap: Annotated[int, Field(ge=1)] | None = None
+    ensembles: EnsembleSection | None = None
 
     @field_validator("zip", mode="before")
     @classmethod
@@ -58,6 +61,7 @@ class Study:
     folds : list of int, "all" or None
         None: the recipe's own split.
     seeds : list of int
+    ensembles : tuple of Ensemble
     """
 
     def __init__(self, file: StudyFile, recipe: Recipe, what: str) -> None:
@@ -76,6 +80,8 @@ class Study:
                 raise CoppiceError(f"{what}: axis 'seed' holds {seed!r}; give whole numbers from 0 upwards.")
         self._check_zip()
         self._check_exclusions()
+        asked = file.ensembles
+        self.ensembles: tuple[Ensemble, ...] = () if asked is None else check_ensembles(asked, labelled, file.zip, what)
 
     @property
     def title(self) -> str:
@@ -177,7 +183,7 @@ def load_study(path: str | Path, *, changes: Sequence[str] = ()) -> Study:
     try:
         file = StudyFile.model_validate(read_mapping(place, "study"))
     except ValidationError as error:
-        raise CoppiceError(sentence(what, error, lambda _: list(StudyFile.model_fields))) from error
+        raise CoppiceError(sentence(what, error, _siblings)) from error
     values, source = _base(file, place)
     for key, value in file.set.items():
         blocked = put(values, str(key), value)
@@ -194,10 +200,18 @@ def shipped_studies() -> dict[str, Path]:
     Examples
     --------
     >>> sorted(shipped_studies())
-    ['criteria-shootout', 'epanns', 'finetune-fraction', 'interspeech2022']
+    ['criteria-shootout', 'dcase2022-ensemble', 'epanns', 'finetune-fraction', 'icassp2023', 'interspeech2022']
     """
     folder = Path(__file__).parent / "shipped"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def _siblings(place: tuple[int | str, ...]) -> list[str]:
+    inside: dict[tuple[int | str, ...], type[Part]] = {
+        ("ensembles",): EnsembleSection,
+        ("ensembles", "best"): BestSubsets,
+    }
+    return list(inside.get(place[:-1], StudyFile).model_fields)
 
 
 def _base(file: StudyFile, place: Path) -> tuple[dict[str, Any], str]:

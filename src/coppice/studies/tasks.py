@@ -4,9 +4,9 @@ import os
 import platform
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 import torch
@@ -19,6 +19,7 @@ from coppice.recipes.material import open_material
 from coppice.recipes.recipe import Recipe
 from coppice.recipes.run import SingleRun
 from coppice.recipes.stages import locked_run, share_stages
+from coppice.studies.rankings import ranking_facts, ranking_scores
 from coppice.studies.scores import base_scores, point_scores
 
 OUTCOME = "outcome.json"
@@ -71,6 +72,10 @@ class Outcome:
         Columns of the results.
     peak_bytes : int
         The largest resident memory of the process so far.
+    rankings : list of dict
+        What :func:`coppice.studies.rankings.ranking_facts` found.
+    members : list of str
+        Of an ensemble.
     """
 
     key: str
@@ -79,6 +84,8 @@ class Outcome:
     coppice_version: str
     scores: dict[str, float | int | None]
     peak_bytes: int = 0
+    rankings: list[dict[str, Any]] = field(default_factory=list)
+    members: list[str] = field(default_factory=list)
 
 
 def do_task(task: Task, parent: int | None = None, *, jobs: int = 1) -> Outcome:
@@ -101,7 +108,10 @@ def do_task(task: Task, parent: int | None = None, *, jobs: int = 1) -> Outcome:
     quiet, console.quiet = console.quiet, True  # bars of several processes would write over each other
     try:
         try:
-            outcome = Outcome(task.key, "done", "", __version__, _run(task, jobs), _peak_bytes())
+            scores = _run(task, jobs)
+            layers = [] if task.base is None else ranking_facts(task.recipe, task.folder)
+            scores |= ranking_scores(layers)
+            outcome = Outcome(task.key, "done", "", __version__, scores, _peak_bytes(), layers)
         except Exception as error:
             outcome = failed(task, _line(error))
         record(task, outcome)
