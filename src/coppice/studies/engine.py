@@ -113,7 +113,7 @@ class _Engine:
             leftover.unlink(missing_ok=True)
         tasks = [task for _, task, _ in self.planned.tasks]
         waiting = [task for task in tasks if not self._is_done(task)]
-        needed = {base.key for _, task, base in self.planned.tasks if not self._is_done(task)}
+        needed = {base.key for _, task, base in self.planned.tasks if base is not None and not self._is_done(task)}
         bases = [base for base in self.planned.bases if base.key in needed and not self._is_done(base)]
         self._say_what_stands(tasks, waiting, bases)
         self._write()
@@ -151,12 +151,13 @@ class _Engine:
         """Let through the tasks whose unpruned network is there; the others have failed with it."""
         base_of = {task.key: base for _, task, base in self.planned.tasks}
         for task in waiting:
-            base = self.outcomes.get(base_of[task.key].key)
-            if base is not None and base.status == "done":
+            base = base_of[task.key]
+            found = self._outcome(base)
+            if base is None or (found is not None and found.status == "done"):
                 yield task
             else:
-                reason = "not trained" if base is None else base.reason
-                self.outcomes[task.key] = failed(task, f"{base_of[task.key].name}: {reason}")
+                reason = "not trained" if found is None else found.reason
+                self.outcomes[task.key] = failed(task, f"{base.name}: {reason}")
                 record(task, self.outcomes[task.key])
 
     @contextmanager
@@ -184,7 +185,7 @@ class _Engine:
 
     def _write(self) -> None:
         rows = [
-            Row(run, f"runs/{task.key}", self.outcomes.get(task.key), self.outcomes.get(base.key))
+            Row(run, f"runs/{task.key}", self.outcomes.get(task.key), self._outcome(base))
             for run, task, base in self.planned.tasks
         ]
         rows += [

@@ -60,7 +60,7 @@ class EnsembleRun:
 
 
 def ensemble_runs(
-    ensembles: Sequence[Ensemble], tasks: Iterable[tuple[GridRun, Task, Task]], folder: Path, what: str
+    ensembles: Sequence[Ensemble], tasks: Iterable[tuple[GridRun, Task, Task | None]], folder: Path, what: str
 ) -> list[EnsembleRun]:
     """Return one ensemble for each place in the grid where all its members stand.
 
@@ -79,7 +79,7 @@ def ensemble_runs(
     CoppiceError
         If the members of one stand together nowhere.
     """
-    places: dict[Any, dict[str, tuple[GridRun, Task, Task]]] = {}
+    places: dict[Any, dict[str, tuple[GridRun, Task, Task | None]]] = {}
     axis = ensembles[0].axis if ensembles else ""
     for run, task, base in tasks if ensembles else ():
         rest = {name: short for name, short in run.point.labels.items() if name != axis}
@@ -123,7 +123,7 @@ def do_ensembles(runs: Sequence[EnsembleRun], outcomes: Mapping[str, Outcome]) -
             advance(1, group[0].run.place)
 
 
-def _ensemble_run(ensemble: Ensemble, there: dict[str, tuple[GridRun, Task, Task]], folder: Path) -> EnsembleRun:
+def _ensemble_run(ensemble: Ensemble, there: dict[str, tuple[GridRun, Task, Task | None]], folder: Path) -> EnsembleRun:
     run, _, base = next(iter(there.values()))
     labels = {**run.point.labels, ensemble.axis: ensemble.name}
     others = [f"{axis}={short}" for axis, short in labels.items() if axis != ensemble.axis]
@@ -132,7 +132,7 @@ def _ensemble_run(ensemble: Ensemble, there: dict[str, tuple[GridRun, Task, Task
     members = {label: task for label, (_, task, _) in there.items()}
     key = digest({"members": {label: task.key for label, task in members.items()}, "size": ensemble.size})
     task = Task(own.name, folder / "ensembles" / key, own.recipe, key)
-    alike = len({base.key for _, _, base in there.values()}) == 1
+    alike = len({base and base.key for _, _, base in there.values()}) == 1
     return EnsembleRun(ensemble, own, task, members, base if alike else None)
 
 

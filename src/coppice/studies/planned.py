@@ -36,8 +36,9 @@ class PlannedStudy:
     folds : list of int or None
         All that test.
     points : list of Point
-    tasks : list of (GridRun, Task, Task)
-        Each run of the grid with its task, and that of the unpruned network that it goes on from.
+    tasks : list of (GridRun, Task, Task or None)
+        Each run of the grid with its task, and that of the unpruned network that it goes on from; None for one that
+        trains, where the study is of unpruned networks.
     ensembles : list of EnsembleRun
         What is put together of them.
 
@@ -54,23 +55,24 @@ class PlannedStudy:
         self.data = self._material(study.recipe)
         self.folds = folds_to_use(study, self.data.dataset)
         self.points = points(study, folds=len(self.folds))
-        self.tasks: list[tuple[GridRun, Task, Task]] = []
+        self.tasks: list[tuple[GridRun, Task, Task | None]] = []
         planned = runs(study, self.points, self.folds)
         trainings = {self._identity(self._unpruned(run.recipe)) for run in planned}
         several = len(trainings) > len(self.folds) * len(study.seeds)
         named: dict[str, str] = {}
         for run in planned:
-            base, key = self._base(run, several=several), self._identity(run.recipe)
+            base = self._base(run, several=several) if run.recipe.systems else None
+            key, trained = self._identity(run.recipe), None if base is None else base.folder
             if key in named:
                 raise CoppiceError(f"{study.what}: {run.name} is the same run as {named[key]}; exclude one of them.")
             named[key] = run.name
-            self.tasks.append((run, Task(run.name, folder / "runs" / key, run.recipe, key, base.folder), base))
+            self.tasks.append((run, Task(run.name, folder / "runs" / key, run.recipe, key, trained), base))
         self.ensembles: list[EnsembleRun] = ensemble_runs(study.ensembles, self.tasks, folder, study.what)
 
     @property
     def bases(self) -> list[Task]:
-        """The tasks of the unpruned networks, each once."""
-        return list({base.key: base for _, _, base in self.tasks}.values())
+        """The tasks of the unpruned networks that others go on from, each once."""
+        return list({base.key: base for _, _, base in self.tasks if base is not None}.values())
 
     def check(self, points: Sequence[Point]) -> None:
         """Go through the systems of points with an untrained network, once for all that differ only in their fits.
@@ -96,7 +98,7 @@ class PlannedStudy:
         recipe = self._unpruned(run.recipe)
         key = self._identity(recipe)
         place = f"{run.place}-{key[:8]}" if several else run.place
-        return Task(f"unpruned, {place}", self.folder / "base" / place, recipe, key)
+        return Task(f"unpruned, {place}", self.folder / "base" / place, recipe, key, is_base=True)
 
     def _unpruned(self, recipe: Recipe) -> Recipe:
         # Its number format is the study's, not the point's: one training serves all formats.

@@ -11,7 +11,7 @@ from coppice.core.errors import CoppiceError, did_you_mean
 from coppice.recipes.fitting import Part
 from coppice.recipes.recipe import Name, Recipe, check_recipe, find_recipe
 from coppice.recipes.yaml_file import apply_change, put, read_mapping, sentence
-from coppice.studies.axes import check_axis, label, whole_steps
+from coppice.studies.axes import check_axis, is_of_steps, label, whole_steps
 from coppice.studies.ensemble_section import BestSubsets, Ensemble, EnsembleSection, check_ensembles
 
 MOST_RUNS = 10_000  # more are refused unless the file has a cap
@@ -55,7 +55,7 @@ class Study:
     recipe : Recipe
         The base, with ``set`` and the changes of the command line applied.
     system : list of dict
-        The steps that every point goes through.
+        The steps that every point goes through; empty where unpruned networks are compared.
     axes : dict
         Axis → label → value, in the order of the file; without fold and seed.
     folds : list of int, "all" or None
@@ -96,9 +96,10 @@ class Study:
     def _system(self) -> list[dict[str, Any]]:
         headline = self.recipe.headline_system
         steps = self.file.system
-        if steps is None and headline is None and "system" not in self.file.axes:
+        of_steps = next(filter(is_of_steps, self.file.axes), None)
+        if steps is None and headline is None and of_steps is not None and "system" not in self.file.axes:
             raise CoppiceError(
-                f"{self.what}: its recipe has no system; give it steps, such as "
+                f"{self.what}: axis {of_steps!r} is of steps, and its recipe has no system; give it some, such as "
                 "system: [prune: {criterion: l1}, finetune]."
             )
         if steps is not None:
@@ -200,7 +201,8 @@ def shipped_studies() -> dict[str, Path]:
     Examples
     --------
     >>> sorted(shipped_studies())
-    ['criteria-shootout', 'dcase2022-ensemble', 'epanns', 'finetune-fraction', 'icassp2023', 'interspeech2022']
+    ['criteria-shootout', 'dcase2022-ensemble', 'epanns', 'filter-size', 'finetune-fraction', 'icassp2023',
+     'interspeech2022']
     """
     folder = Path(__file__).parent / "shipped"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}

@@ -43,6 +43,8 @@ class Task:
         Digest of what the results depend on; an outcome of another key is not this task's.
     base : Path or None
         The run folder whose data and training are reused; None for one that trains.
+    is_base : bool
+        Whether others go on from its training, so that this is what is scored.
     version : str
         Of Coppice, where the study is run; a worker of another version refuses.
     """
@@ -52,6 +54,7 @@ class Task:
     recipe: Recipe
     key: str
     base: Path | None = None
+    is_base: bool = False
     version: str = __version__
 
 
@@ -109,7 +112,7 @@ def do_task(task: Task, parent: int | None = None, *, jobs: int = 1) -> Outcome:
     try:
         try:
             scores = _run(task, jobs)
-            layers = [] if task.base is None else ranking_facts(task.recipe, task.folder)
+            layers = [] if task.is_base else ranking_facts(task.recipe, task.folder)
             scores |= ranking_scores(layers)
             outcome = Outcome(task.key, "done", "", __version__, scores, _peak_bytes(), layers)
         except Exception as error:
@@ -150,7 +153,7 @@ def _run(task: Task, jobs: int) -> dict[str, float | int | None]:
         if task.base is not None:
             share_stages(task.base, task.folder)
         SingleRun(task.recipe, open_material(task.recipe), task.folder, timed=False, jobs=jobs).do()
-    return base_scores(task.folder) if task.base is None else point_scores(task.folder)
+    return base_scores(task.folder) if task.is_base else point_scores(task.folder)
 
 
 def _line(error: Exception) -> str:
