@@ -63,7 +63,7 @@ def last_call_hours(folder: Path) -> float:
 def page(record: StudyRecord, points: StudyPoints, said: list[Comparison]) -> str:
     """Say in Markdown what was measured, and what it shows."""
     name, summary = record.summary.name, record.summary
-    seconds = record.done["seconds"].sum()
+    seconds = record.single["seconds"].sum()
     lines = [
         f"# {summary.title}",
         "",

@@ -311,6 +311,29 @@ def test_number_formats_share_a_training_and_differ_in_bytes(small):
     assert full["base_size_bytes"] == half["base_size_bytes"]
 
 
+def test_without_steps_a_point_is_an_unpruned_network(small, tmp_path, capsys):
+    path = tmp_path / "shapes.yaml"
+    changes = "set: {systems: {}, headline: null}"
+    recipe = (tmp_path / "tiny.yaml").write_text(RECIPE) and "tiny.yaml"
+    path.write_text(f"name: shapes\nrecipe: {recipe}\n{changes}\naxes: {{network.dense: [4, 6], fold: [1]}}\n")
+    folder = run_study(path, out=tmp_path / "study")
+    assert "unpruned networks to be trained first" not in capsys.readouterr().err
+    assert not (folder / "base").exists()
+    small_, large = rows(folder)
+    for row, dense in ((small_, 4), (large, 6)):
+        scores, cost = stage_scores(folder / row["run"] / "train")
+        assert (float(row["accuracy"]), float(row["log_loss"])) == (scores["accuracy"], scores["log_loss"])
+        assert (int(row["params_total"]), row["axis.network.dense"]) == (cost["params_total"], str(dense))
+        assert (row["base_accuracy"], row["finetune_clips"]) == ("", "0")
+        assert float(row["seconds"]) > 0
+    assert int(small_["params_total"]) < int(large["params_total"])
+    assert "2 points, measured in 2 runs" in (folder / "study.html").read_text()
+    run_study(path, out=folder)
+    assert "done already: 2" in capsys.readouterr().err
+    found = read_study(folder)
+    assert [point.done for point in found.points if point.values] == [1, 1]
+
+
 def test_the_written_study_can_be_run_again_and_is_the_same(small, done, tmp_path):
     again = run_study(done / "study.yaml", out=done)
     assert [row["status"] for row in rows(again)] == ["done"] * 8

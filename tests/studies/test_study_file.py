@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from coppice.core.errors import CoppiceError
 from coppice.datasets.sources import open_dataset
+from coppice.networks.surrey2022 import Surrey2022
 from coppice.recipes.recipe import load_recipe
 from coppice.studies.axes import recipe_at
 from coppice.studies.grid import folds_to_use, points, runs
@@ -185,7 +186,21 @@ def test_a_recipe_beside_the_study_is_found_and_written_out(loaded, tmp_path):
     assert [point.recipe for point in points(again)] == [point.recipe for point in points(study)]
 
 
-@pytest.mark.parametrize("name", ["criteria-shootout", "epanns", "finetune-fraction", "interspeech2022"])
+def test_the_ensembles_of_2022_have_the_published_numbers_of_parameters():
+    # Sums over members of trainable weights and running statistics, as Keras counts them.
+    study = load_study("dcase2022-ensemble")
+    whole = {"conv1": 16, "conv2": 16, "conv3": 32}
+    params = {}
+    for name, keep in study.axes["keep"].items():
+        net = Surrey2022(widths=list((whole | keep).values()))
+        params[name] = sum(tensor.numel() for key, tensor in net.state_dict().items() if "num_batches" not in key)
+    sums = {one.name: sum(params[member] for member in one.members) for one in study.ensembles if one.size is None}
+    assert (sums["all six"], sums["all but C3"], sums["all but C23"]) == (70_966, 59_570, 60_958)
+
+
+@pytest.mark.parametrize(
+    "name", ["criteria-shootout", "dcase2022-ensemble", "epanns", "finetune-fraction", "icassp2023", "interspeech2022"]
+)
 def test_shipped_studies_can_be_read_and_are_short(name):
     study = load_study(name)
     assert points(study, folds=5)

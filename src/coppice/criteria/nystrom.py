@@ -69,26 +69,22 @@ def nystrom(
     >>> nystrom(torch.tensor([[[1.0, 0.0]], [[1.0, 0.1]], [[0.0, 1.0]]])).keep
     (0, 2)
     """
-    vectors = prototypes(weight)
-    filters, positions = vectors.shape
-    m = _checked("m", min(positions, filters) if m is None else m, filters)
-    k = _checked("k", m if k is None else k, m)
-    if columns not in ("first", "spread"):
-        raise CoppiceError(f"columns is {columns!r}. {did_you_mean(columns, ['first', 'spread'])}")
-    name = "nystrom" if columns == "first" else "nystrom_spread"
-    if k < positions or columns == "first":  # else: spread columns that may be as many as positions explain everything
-        vectors = approximate_vectors(vectors, slice(m) if columns == "first" else spread_columns(vectors, m), k=k)
-    return rank_by_vectors(vectors, name=name, decimals=DECIMALS)
+    vectors = nystrom_vectors(prototypes(weight), m=m, k=k, columns=columns)
+    return rank_by_vectors(vectors, name="nystrom" if columns == "first" else "nystrom_spread", decimals=DECIMALS)
 
 
 @criterion("nystrom_spread", as_stored=True)
 @one_thread()
-def nystrom_spread(weight: Float[Tensor, "filters channels *kernel"]) -> Ranking:
+def nystrom_spread(
+    weight: Float[Tensor, "filters channels *kernel"], *, m: int | None = None, k: int | None = None
+) -> Ranking:
     """Rank as :func:`nystrom` does with ``columns="spread"``.
 
     Parameters
     ----------
     weight : Tensor [shape=(filters, channels, *kernel)]
+    m, k : int, optional
+        See :func:`nystrom`.
 
     Returns
     -------
@@ -97,14 +93,51 @@ def nystrom_spread(weight: Float[Tensor, "filters channels *kernel"]) -> Ranking
     Raises
     ------
     CoppiceError
-        If a weight is not finite.
+        If m or k is out of range, or a weight is not finite.
 
     Examples
     --------
     >>> nystrom_spread(torch.tensor([[[1.0, 0.0]], [[1.0, 0.1]], [[0.0, 1.0]]])).keep
     (0, 2)
     """
-    return nystrom(weight, columns="spread")
+    return nystrom(weight, m=m, k=k, columns="spread")
+
+
+def nystrom_vectors(
+    vectors: Float[Tensor, "filters kernel"],
+    *,
+    m: int | None = None,
+    k: int | None = None,
+    columns: Literal["first", "spread"] = "first",
+) -> Float[Tensor, "filters rank"]:
+    """Return vectors whose inner products are the similarities that :func:`nystrom` ranks by.
+
+    Parameters
+    ----------
+    vectors : Tensor [shape=(filters, kernel positions)]
+        Prototypes.
+    m, k, columns
+        See :func:`nystrom`.
+
+    Raises
+    ------
+    CoppiceError
+        If m, k or columns is out of range.
+
+    Examples
+    --------
+    >>> vectors = torch.tensor([[1.0, 0.0], [0.6, 0.8]], dtype=torch.float64)
+    >>> nystrom_vectors(vectors, m=1).tolist()
+    [[1.0], [0.6]]
+    """
+    filters, positions = vectors.shape
+    m = _checked("m", min(positions, filters) if m is None else m, filters)
+    k = _checked("k", m if k is None else k, m)
+    if columns not in ("first", "spread"):
+        raise CoppiceError(f"columns is {columns!r}. {did_you_mean(str(columns), ['first', 'spread'])}")
+    if columns == "spread" and k >= positions:
+        return vectors  # spread columns that may be as many as positions explain everything
+    return approximate_vectors(vectors, slice(m) if columns == "first" else spread_columns(vectors, m), k=k)
 
 
 def approximate_vectors(

@@ -12,6 +12,7 @@ from torch import Tensor
 from coppice.core.errors import CoppiceError, did_you_mean
 from coppice.criteria.evidence import Evidence, evidence_names, looks_at, missing_sentence
 from coppice.criteria.finite import refuse_not_finite
+from coppice.criteria.options import name_and_options
 from coppice.criteria.own_criterion import import_function
 from coppice.criteria.ranking import Ranking
 
@@ -22,6 +23,7 @@ _CRITERIA: dict[str, "_Registered"] = {}
 @dataclass(frozen=True)
 class _Registered:
     function: Callable[..., Ranking]
+    weight: str  # name of its first argument
     asks: frozenset[str]  # names of its arguments
     as_stored: bool
 
@@ -67,7 +69,7 @@ def criterion(name: str, *, as_stored: bool = False) -> Callable[[AnyCriterion],
             known = ("seed", *evidence_names())
             if asked.default is asked.empty and asked.kind is asked.KEYWORD_ONLY and asked.name not in known:
                 raise CoppiceError(f"criterion {name!r} asks for {asked.name!r}. {did_you_mean(asked.name, known)}")
-        _CRITERIA[name] = _Registered(function, frozenset(parameters), as_stored)
+        _CRITERIA[name] = _Registered(function, next(iter(parameters), ""), frozenset(parameters), as_stored)
         return function
 
     return register
@@ -97,7 +99,7 @@ def criterion_needs(name: str) -> frozenset[str]:
     >>> criterion_needs("l1")
     frozenset()
     """
-    return _find(name).asks.intersection(evidence_names())
+    return _find(name)[0].asks.intersection(evidence_names())
 
 
 def needs_clips(name: str) -> bool:
@@ -130,7 +132,8 @@ def rank(
     weight : Tensor [shape=(filters, channels, *kernel)]
         Weight of a convolution (1d, 2d, 3d) or a linear layer (filters, channels). Computed in float64.
     criterion : str
-        Name of a criterion (see :func:`criterion_names`), or ``package.module:function`` of your own.
+        Name of a criterion (see :func:`criterion_names`), or ``package.module:function`` of your own; options of it
+        stand in brackets: ``"nystrom(m=4)"``.
     seed : int >= 0
         For criteria that draw random numbers; others ignore it.
     evidence : Evidence, optional
@@ -143,22 +146,22 @@ def rank(
     Raises
     ------
     CoppiceError
-        If there is no such criterion, what it needs is missing, the weight has no filters or is not finite, or the
-        criterion does not return a ranking of these filters.
+        If there is no such criterion or option, what it needs is missing, the weight has no filters or is not finite,
+        or the criterion does not return a ranking of these filters.
 
     Examples
     --------
     >>> rank(torch.tensor([[1.0, -3.0], [2.0, 1.0]]), "l1").order
     (1, 0)
     """
-    registered = _find(criterion)
+    registered, given = _find(criterion)
     if not weight.is_floating_point() or weight.ndim < 2 or weight.numel() == 0:
         kind = str(weight.dtype).removeprefix("torch.")
         raise CoppiceError(
             f"a weight of shape {tuple(weight.shape)} and type {kind} cannot be ranked; give floating-point "
             "numbers of shape (filters, channels, *kernel)."
         )
-    options: dict[str, Any] = {"seed": seed} if "seed" in registered.asks else {}
+    options: dict[str, Any] = {**given, "seed": seed} if "seed" in registered.asks else {**given}
     for name in sorted(criterion_needs(criterion)):
         known = None if evidence is None else evidence.look_up(name, len(weight))
         if known is None:
@@ -177,7 +180,19 @@ def rank(
     return found
 
 
-def _find(name: str) -> _Registered:
+def _find(text: str) -> tuple[_Registered, dict[str, Any]]:
+    """Return a criterion, and the options that its name is given with."""
+    name, options = name_and_options(text)
+    registered = _named(name)
+    known = sorted(registered.asks - {"seed", registered.weight, *evidence_names()})
+    for option in options:
+        if option not in known:
+            hint = did_you_mean(option, known) if known else "It has none: leave out the brackets."
+            raise CoppiceError(f"criterion {name!r} has no option {option!r}. {hint}")
+    return registered, options
+
+
+def _named(name: str) -> _Registered:
     if name in _CRITERIA:
         return _CRITERIA[name]
     if ":" not in name:

@@ -122,7 +122,7 @@ def _along(
     ranked = [name for name in preferred if name in few] + [name for name in few if name not in preferred]
     line, panel = (*ranked, None, None)[:2]
     places = [None, *((panel, value) for value in several[panel])] if panel else [None]
-    rows = with_changes(record.done)
+    rows = with_changes(record.single[record.single["status"] == "done"])
     for where in places:
         chosen = rows if where is None else rows[rows[AXIS + where[0]] == where[1]]
         fixed = {along, line} | ({where[0]} if where else set())

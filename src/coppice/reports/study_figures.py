@@ -21,6 +21,7 @@ from coppice.reports.study_measures import SCORES
 from coppice.reports.study_pair_figure import pair_chart
 from coppice.reports.study_pairs import Comparison, comparisons
 from coppice.reports.study_points import StudyPoints, study_points
+from coppice.reports.study_rankings import ranking_figure, read_rankings
 from coppice.reports.study_records import StudyRecord, read_study
 from coppice.reports.style import LIGHT, paper_config, vega_config
 
@@ -71,6 +72,10 @@ class StudyFigures:
         What each of ``curves`` draws.
     search : tuple of Figure
         How a search went; nothing for a grid.
+    rankings : DataFrame
+        From :func:`~coppice.reports.study_rankings.read_rankings`.
+    similarity : Figure or None
+        The errors of approximated similarities.
     """
 
     points: StudyPoints
@@ -80,12 +85,15 @@ class StudyFigures:
     curves: tuple[Chooser, ...]
     compared: dict[Place, Comparison]
     curved: tuple[tuple[Curve, ...], ...]
+    rankings: pd.DataFrame = field(repr=False)
+    similarity: Figure | None
     search: tuple[Figure, ...] = ()
 
     def all(self) -> tuple[Figure, ...]:
         """Return every chart once."""
         groups = (self.fronts, *self.curves, self.pairs)
-        return (*self.search, *(figure for group in groups for figure in group.figures.values()))
+        alone = () if self.similarity is None else (self.similarity,)
+        return (*self.search, *(figure for group in groups for figure in group.figures.values()), *alone)
 
 
 def study_figures(record: StudyRecord) -> StudyFigures:
@@ -97,6 +105,7 @@ def study_figures(record: StudyRecord) -> StudyFigures:
     found = curves(record, points.units, unpruned)
     search = read_search(record)
     groups = [tuple(group) for _, group in itertools.groupby(found, key=lambda curve: curve.along)]
+    rankings = read_rankings(record)
     return StudyFigures(
         points=points,
         rows=front_rows(points, record.axes),
@@ -106,6 +115,8 @@ def study_figures(record: StudyRecord) -> StudyFigures:
         compared=compared,
         curved=tuple(groups),
         search=() if search is None else search_figures(search),
+        rankings=rankings,
+        similarity=ranking_figure(rankings, record.axes.get("criterion", ())),
     )
 
 

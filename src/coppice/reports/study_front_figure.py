@@ -13,7 +13,7 @@ from coppice.reports.study_records import AXIS
 DATA = "points"
 MOST_SVG = 1500  # marks beyond which a page draws on a canvas
 MOST_ON_PAPER = 400
-PRUNED = "pruned"
+PRUNED, ENSEMBLE = "pruned", "ensemble"
 _COLOURED = ("criterion", "system", "keep", "layers", "ratios")
 
 
@@ -38,6 +38,7 @@ def front_rows(points: StudyPoints, axes: dict[str, tuple[str, ...]]) -> pd.Data
     frame = points.frame.copy()
     group = frame[AXIS + axis] if axis else pd.Series(PRUNED, index=frame.index)
     frame["group"] = np.where(frame["unpruned"].astype(bool), UNPRUNED, group)
+    frame.loc[frame["ensemble"].astype(bool), "group"] = ENSEMBLE
     for name in frame.columns[frame.dtypes == np.float64]:
         frame[name] = [float(f"{value:.6g}") for value in frame[name]]
     return frame
@@ -87,7 +88,8 @@ def front_chart(
         "axis": {"format": "~g" if cost.field == "energy_kwh" else "~s", "tickCount": 5, "grid": False},
     }
     y = {"type": "quantitative", "title": score.title, "scale": {"zero": False, "nice": True}}
-    looks = group_looks(list(axes[axis]) if axis else [PRUNED], unpruned=UNPRUNED)
+    groups = [*(axes[axis] if axis else [PRUNED]), *([ENSEMBLE] if points.frame["ensemble"].any() else [])]
+    looks = group_looks(groups, unpruned=UNPRUNED)
     digits = ".1f" if score.scale == 100 else ".3f"
     tooltip = [
         {"field": "point", "type": "nominal", "title": "point"},

@@ -21,6 +21,7 @@ from coppice.reports.study_figures import Chooser, Place, StudyFigures, study_fi
 from coppice.reports.study_front_figure import DATA, plain_column
 from coppice.reports.study_measures import ACCURACY, COSTS
 from coppice.reports.study_pairs import verdict
+from coppice.reports.study_rankings import ranking_rows
 from coppice.reports.study_records import StudyRecord, read_study
 from coppice.reports.study_tables import failures, front_table, pair_notes, pair_table
 from coppice.reports.wording import plural
@@ -86,8 +87,9 @@ def _page(record: StudyRecord, figures: StudyFigures) -> str:
         pairs=[pair_table(comparison, _key(place)) for place, comparison in figures.compared.items()],
         pair_notes=tuple(pair_notes(unit, folds, points.units.overlap)),
         unit=unit,
+        rankings=ranking_rows(figures.rankings),
         curves=[_section(*each) for each in zip(figures.curves, figures.curved, strict=True)],
-        axes=record.axes,
+        axes={name: (*values, *record.ensembles.get(name, ())) for name, values in record.axes.items()},
         failures=failures(record.failed),
         environment=_environment(record),
         recipe="",
@@ -135,7 +137,8 @@ def _first(ranked: tuple[int, Any]) -> int:
 
 def _headline(record: StudyRecord, figures: StudyFigures) -> Headline:
     points = figures.points
-    done, runs = len(record.done), len(record.rows)
+    single = record.single
+    done, runs = int((single["status"] == "done").sum()), len(single)
     if not done:
         return Headline(f"None of {plural(runs, 'run')} is done yet.", (), ())
     search = read_search(record)
@@ -143,8 +146,10 @@ def _headline(record: StudyRecord, figures: StudyFigures) -> Headline:
         return Headline(search_sentence(search), (), ())
     macs = next(cost for cost in COSTS if cost.field == "macs")
     front = points.on_front(ACCURACY, macs)
-    count = int((~points.frame["unpruned"].astype(bool)).sum())
-    sentence = f"{plural(count, 'point')}, measured in {plural(done, 'run')}."
+    ensembles = int(points.frame["ensemble"].sum())
+    count = int((~points.frame["unpruned"].astype(bool)).sum()) - ensembles
+    sentence = f"{plural(count, 'point')}, measured in {plural(done, 'run')}"
+    sentence += f", and {plural(ensembles, 'ensemble')} of them." if ensembles else "."
     if len(front) > 1:
         least, most = front.iloc[0], front.iloc[-1]
         sentence += (

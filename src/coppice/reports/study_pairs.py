@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -13,9 +13,11 @@ from coppice.reports.study_records import AXIS, StudyRecord
 
 ALPHA = 0.05
 MOST_VALUES = 12
+MOST_PAIRS = MOST_VALUES * (MOST_VALUES - 1) // 2
 COMPARED = (ACCURACY, LOG_LOSS)
 _FIRST = ("criterion", "system")
 _STRATA = ("ratios", "fraction")
+ENSEMBLE, CHOSEN = "ensemble", "ensemble and chosen one"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Comparison:
     Attributes
     ----------
     axis : str
+        Or :data:`ENSEMBLE`: ensembles against each of the single networks that members are; or :data:`CHOSEN`:
+        against the one that validation clips chose.
     where : (str, str) or None
         Another axis and the value at which alone was compared; None: over all.
     score : Score
@@ -85,6 +89,8 @@ def compared_axes(record: StudyRecord) -> tuple[str, ...]:
 def comparisons(record: StudyRecord, units: Units) -> tuple[Comparison, ...]:
     """Compare the values of each axis, over everything else, and at each ratio or fraction alone.
 
+    Ensembles come first, against the single network that was chosen on validation clips, then against each.
+
     Parameters
     ----------
     record : StudyRecord
@@ -93,6 +99,15 @@ def comparisons(record: StudyRecord, units: Units) -> tuple[Comparison, ...]:
         What counts as one observation.
     """
     done, found = record.done, []
+    for axis, names in record.ensembles.items():
+        chosen = [name for name in names if record.summary.ensembles[name].size == 1]
+        others = [name for name in names if name not in chosen]
+        for title, singles in ((CHOSEN, chosen), (ENSEMBLE, record.axes[axis])):
+            pairs = [*itertools.product(others, singles)]
+            if len(pairs) <= MOST_PAIRS:
+                compared = (compare(done, axis, record.axes, score, units, pairs=pairs) for score in COMPARED)
+                found += [replace(each, axis=title) for each in compared]
+    done = record.single[record.single["status"] == "done"]
     for axis in compared_axes(record):
         strata: list[tuple[str, str] | None] = [None]
         for other in _STRATA:
@@ -113,6 +128,7 @@ def compare(
     units: Units,
     *,
     where: tuple[str, str] | None = None,
+    pairs: Iterable[tuple[str, str]] | None = None,
 ) -> Comparison:
     """Set each value of an axis against each other one.
 
@@ -135,22 +151,26 @@ def compare(
         What counts as one observation.
     where : (str, str), optional
         What ``done`` was limited to, for the title.
+    pairs : iterable of (str, str), optional
+        Which values are compared; each with each other one if not given.
     """
     same = ["fold", "seed", *(AXIS + name for name in axes if name != axis)]
     wide = done.pivot(index=same, columns=AXIS + axis, values=score.field)
     unit = wide.index.get_level_values(units.column)
     tests = []
-    for first, second in itertools.combinations([value for value in axes[axis] if value in wide], 2):
+    for first, second in itertools.combinations(axes[axis], 2) if pairs is None else pairs:
+        if first not in wide or second not in wide:
+            continue
         differences = (wide[first] - wide[second]).dropna()
         means = differences.groupby(unit[wide.index.isin(differences.index)]).mean()
         test = corrected_t_test(means.to_list(), overlap=units.overlap)
         tests.append((first, second, test, len(differences)))
     corrected = iter(holm([test.p_value for _, _, test, _ in tests if test.p_value is not None]))
-    pairs = (
+    made = (
         Pair(first, second, test, runs, None if test.p_value is None else next(corrected))
         for first, second, test, runs in tests
     )
-    return Comparison(axis, where, score, tuple(pairs))
+    return Comparison(axis, where, score, tuple(made))
 
 
 def verdict(comparison: Comparison) -> str:
@@ -165,23 +185,25 @@ def verdict(comparison: Comparison) -> str:
     """
     tested, differ = comparison.tested, [pair for pair in comparison.pairs if pair.differ]
     name, axis = comparison.score.name, comparison.axis
+    single = {ENSEMBLE: "a single network", CHOSEN: "the single network that was chosen"}.get(axis)
+    of = axis if single is None else "ensembles"
+    either = f"any two values of {axis}" if single is None else f"an ensemble and {single}"
+    pairs_of = f"pairs of {axis}" if single is None else f"pairs of an ensemble and {single}"
     at = "" if comparison.where is None else f" at {comparison.where[0]} {comparison.where[1]}"
     if not tested:
-        return f"Nothing could be tested of {axis}{at}: that takes runs on at least two folds or seeds."
+        return f"Nothing could be tested of {of}{at}: that takes runs on at least two folds or seeds."
     if len(tested) == 1 and not differ:
         pair = tested[0]
         return f"No difference in {name} is shown between {pair.first} and {pair.second}{at} ({p_text(pair)})."
     if not differ:
-        return f"No difference in {name} is shown between any two values of {axis}{at} ({len(tested)} pairs)."
+        return f"No difference in {name} is shown between {either}{at} ({len(tested)} pairs)."
     if len(differ) <= 3:
         said = _listed(_better(pair, comparison.score) for pair in differ)
         rest = "" if len(differ) == len(tested) else "; of the other pairs no difference is shown"
         return f"In {name}{at}, {said}{rest}."
     if len(differ) == len(tested):
-        return f"In {name}{at}, all {len(tested)} pairs of {axis} differ."
-    return (
-        f"In {name}{at}, {len(differ)} of {len(tested)} pairs of {axis} differ; of the others no difference is shown."
-    )
+        return f"In {name}{at}, all {len(tested)} {pairs_of} differ."
+    return f"In {name}{at}, {len(differ)} of {len(tested)} {pairs_of} differ; of the others no difference is shown."
 
 
 def p_text(pair: Pair) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 from coppice.evaluation.paired_test import t_half_width
 from coppice.reports.pareto_front import pareto_front
 from coppice.reports.study_measures import COSTS, SCORES, Cost, Score
-from coppice.reports.study_records import AXIS, StudyRecord
+from coppice.reports.study_records import AXIS, LATER, StudyRecord, is_ensemble
 from coppice.reports.wording import plural
 
 UNPRUNED = "unpruned"
@@ -66,9 +66,10 @@ class StudyPoints:
     Attributes
     ----------
     frame : DataFrame
-        One row per point: ``point``, ``unpruned``, the axes by name with the prefix ``axis.``, ``runs``, ``done``,
-        ``whole`` (measured on the folds and seeds that most points are), each score with ``_low`` and ``_high``, each
-        cost, and ``front``, the numbers of the pairs of score and cost on whose front the point is, as bits.
+        One row per point: ``point``, ``unpruned``, ``ensemble``, the axes by name with the prefix ``axis.``,
+        ``runs``, ``done``, ``whole`` (measured on the folds and seeds that most points are), each score with ``_low``
+        and ``_high``, each cost, and ``front``, the numbers of the pairs of score and cost on whose front the point is,
+        as bits.
     scores, costs : tuple
         Those that were measured.
     units : Units
@@ -120,10 +121,11 @@ def study_points(record: StudyRecord) -> StudyPoints:
     axes = [AXIS + name for name in record.axes]
     frame = counted[axes].first().assign(runs=counted.size())
     frame["unpruned"] = False
+    frame["ensemble"] = is_ensemble(frame, record.summary.ensembles)
     frame["whole"] = _whole(done).reindex(frame.index, fill_value=False)
     frame = frame.join(points)
     if unpruned is not None:
-        row = _averaged(unpruned, units).assign(runs=len(unpruned), unpruned=True, whole=True)
+        row = _averaged(unpruned, units).assign(runs=len(unpruned), unpruned=True, ensemble=False, whole=True)
         for score in ("accuracy_change", "log_loss_change"):  # it is what the others are compared with
             row[[score, f"{score}_low", f"{score}_high"]] = 0.0
         frame = pd.concat([row.reindex(columns=frame.columns), frame])
@@ -143,7 +145,7 @@ def study_points(record: StudyRecord) -> StudyPoints:
 def _averaged(done: pd.DataFrame, units: Units) -> pd.DataFrame:
     """Average first the runs of each unit, then the units; costs over all runs that have them."""
     fields = [score.field for score in SCORES]
-    extra = [name for name in ("macro_accuracy", "params_bn_folded", "seconds") if name in done]
+    extra = [name for name in ("macro_accuracy", "params_bn_folded", "seconds", *LATER) if name in done]
     by_unit = done.groupby(["point", units.column], sort=False)[fields].mean()
     groups = by_unit.groupby("point", sort=False)
     means, deviations, counts = groups.mean(), groups.std(ddof=1), groups.count()

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -40,6 +40,7 @@ NUMBERS = (
     "base_params_total",
     "base_size_bytes",
 )
+LATER = ("ranking_ms", "similarity_error", "kept_as_exact")  # columns that not every study has
 NEEDED = ("accuracy", "log_loss", "macs", "params_total", "size_bytes")  # of a run that is done
 
 
@@ -49,6 +50,13 @@ class SearchSummary(Record):
     objectives: tuple[str, ...]
     reference: dict[str, float]
     budget: dict[str, int] = Field(default_factory=dict)
+
+
+class EnsembleSummary(Record):
+    """The axis on which an ensemble stands in place of a value, and how many members were chosen, if they were."""
+
+    axis: str
+    size: int | None = None
 
 
 class StudySummary(Record):
@@ -62,6 +70,7 @@ class StudySummary(Record):
     combined: str = ""
     columns: dict[str, str] = Field(default_factory=dict)
     where: str = ""
+    ensembles: dict[str, EnsembleSummary] = Field(default_factory=dict)
     search: SearchSummary | None = None
 
     @property
@@ -81,7 +90,8 @@ class StudyRecord:
     summary : StudySummary
         What ``study.json`` says.
     axes : dict
-        Name of an axis, without fold and seed → its values in order, those that only the table knows last.
+        Name of an axis, without fold and seed → its values in order, those that only the table knows last; without the
+        names of ensembles.
     rows : DataFrame
         ``results.csv``, checked: texts as they are, numbers as float64, NaN where a cell is empty.
     text : str
@@ -108,6 +118,20 @@ class StudyRecord:
         return self.rows[self.rows["status"] == "failed"]
 
     @property
+    def single(self) -> pd.DataFrame:
+        """The rows of runs: all but ensembles."""
+        return self.rows[~is_ensemble(self.rows, self.summary.ensembles)]
+
+    @property
+    def ensembles(self) -> dict[str, tuple[str, ...]]:
+        """Axis → names of the ensembles of its values that stand in the table, in order."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name, said in self.summary.ensembles.items():
+            if (self.rows[AXIS + said.axis] == name).any():
+                found[said.axis] = (*found.get(said.axis, ()), name)
+        return found
+
+    @property
     def folds(self) -> tuple[str, ...]:
         """Test folds in order."""
         return in_order(self.rows["fold"])
@@ -116,6 +140,14 @@ class StudyRecord:
     def seeds(self) -> tuple[str, ...]:
         """Seeds in order."""
         return in_order(self.rows["seed"])
+
+
+def is_ensemble(rows: pd.DataFrame, ensembles: Mapping[str, EnsembleSummary]) -> pd.Series:
+    """Tell which rows are of ensembles."""
+    marked = pd.Series(False, index=rows.index)
+    for name, said in ensembles.items():
+        marked |= rows[AXIS + said.axis] == name
+    return marked
 
 
 def in_order(values: Iterable[str]) -> tuple[str, ...]:
@@ -174,7 +206,8 @@ def read_study(folder: Path) -> StudyRecord:
         raise CoppiceError(f"{path} is damaged: byte {error.start} is not UTF-8 text; run the study again.") from None
     rows = _rows(path, text)
     axes = _axes(path, summary, rows)
-    return StudyRecord(folder, summary, axes, rows, text, tuple(_notes(rows, summary.command)))
+    notes = tuple(_notes(rows, is_ensemble(rows, summary.ensembles), summary.command))
+    return StudyRecord(folder, summary, axes, rows, text, notes)
 
 
 def _summary(path: Path) -> StudySummary:
@@ -210,7 +243,7 @@ def _rows(path: Path, text: str) -> pd.DataFrame:
     if not body:
         raise CoppiceError(f"{path} has no row: the study has no run.")
     rows = pd.DataFrame(body, columns=head, dtype=object)
-    for name in NUMBERS:
+    for name in (*NUMBERS, *(name for name in LATER if name in head)):
         rows[name] = _numbers(path, name, rows[name])
     _check(path, rows)
     return rows
@@ -264,20 +297,25 @@ def _axes(path: Path, summary: StudySummary, rows: pd.DataFrame) -> dict[str, tu
         raise CoppiceError(
             f"{path} is damaged: row {int(np.flatnonzero(same)[0]) + 1} repeats the axes of another row."
         )
+    lost = next((each.axis for each in summary.ensembles.values() if each.axis not in said), None)
+    if lost is not None:
+        raise CoppiceError(f"{path.with_name('study.json')} is damaged: ensembles stand on {lost!r}, which is no axis.")
     axes = {}
     for name in said:
-        found = set(rows[AXIS + name])
+        found = set(rows[AXIS + name]) - {one for one, each in summary.ensembles.items() if each.axis == name}
         known = [value for value in summary.axes[name] if value in found]
         axes[name] = (*known, *in_order(found - set(known) - {""}))
     return axes
 
 
-def _notes(rows: pd.DataFrame, command: str) -> Iterable[str]:
-    failed, waiting = ((rows["status"] == status).sum() for status in ("failed", "waiting"))
-    if failed:
-        yield f"{failed:,} of {plural(len(rows), 'run')} failed; each is listed with its reason, and none is in a mean."
-    if waiting:
-        yield f"{waiting:,} of {plural(len(rows), 'run')} are waiting: {command} goes on with them."
+def _notes(rows: pd.DataFrame, ensemble: pd.Series, command: str) -> Iterable[str]:
+    for noun, part in (("run", rows[~ensemble]), ("ensemble", rows[ensemble])):
+        failed, waiting = ((part["status"] == status).sum() for status in ("failed", "waiting"))
+        whole = plural(len(part), noun)
+        if failed:
+            yield f"{failed:,} of {whole} failed; each is listed with its reason, and none is in a mean."
+        if waiting:
+            yield f"{waiting:,} of {whole} are waiting: {command} goes on with them."
     others = rows["coppice_version"][~rows["coppice_version"].isin(["", __version__])]
     for version, count in others.value_counts().items():
         yield (

@@ -42,6 +42,17 @@ def label(value: Any) -> str:
     return str(value)
 
 
+def is_of_steps(name: str) -> bool:
+    """Say whether an axis changes what a trained network goes through, not the training.
+
+    Examples
+    --------
+    >>> [is_of_steps(name) for name in ("criterion", "finetune.epochs", "network.kernel", "precision")]
+    [True, True, False, False]
+    """
+    return name in (*_PRUNE, *_FINETUNE, "fraction", "schedule")
+
+
 def check_axis(
     name: str, values: Mapping[str, Any], base: Mapping[str, Any], system: list[dict[str, Any]], what: str
 ) -> None:
@@ -95,7 +106,7 @@ def recipe_at(
     base : mapping
         The base recipe; not touched.
     system : list of dict
-        The steps, unless the point has its own.
+        The steps, unless the point has its own; without any, a point is an unpruned network.
     point : mapping
         Axis → value.
     what : str
@@ -131,6 +142,8 @@ def recipe_at(
                 raise CoppiceError(f"{what}: axis {name!r}: {blocked!r} holds a value, not keys.")
     if "schedule" in point:
         steps = _scheduled(steps, *_schedule(point["schedule"]), what)
+    if not system and "system" not in point:
+        return {**recipe, "systems": {}, "headline": None}
     if not steps:
         raise CoppiceError(f"{what}: nothing is left of the system's steps; exclude this point.")
     return {**recipe, "systems": {SYSTEM: steps}, "headline": SYSTEM}

@@ -15,6 +15,7 @@ from coppice.recipes.stages import locked_run
 from coppice.reports.study_page import write_study_page
 from coppice.reports.wording import plural
 from coppice.studies.capacity import jobs_that_fit, needed_bytes
+from coppice.studies.ensembles import do_ensembles
 from coppice.studies.exchange import Exchange
 from coppice.studies.found import KIND
 from coppice.studies.planned import PlannedStudy
@@ -114,7 +115,7 @@ class _Engine:
             leftover.unlink(missing_ok=True)
         tasks = [task for _, task, _ in self.planned.tasks]
         waiting = [task for task in tasks if not self._is_done(task)]
-        needed = {base.key for _, task, base in self.planned.tasks if not self._is_done(task)}
+        needed = {base.key for _, task, base in self.planned.tasks if base is not None and not self._is_done(task)}
         bases = [base for base in self.planned.bases if base.key in needed and not self._is_done(base)]
         self._say_what_stands(tasks, waiting, bases)
         self._write()
@@ -130,12 +131,19 @@ class _Engine:
                 clock.begin(len(ready), "")
                 for task, outcome in self._done(ready, workers):
                     advance(1, clock.after(task, outcome))
+        self._put_together()
         self._write()
-        self._say_what_failed(tasks)
+        self._say_what_failed([*tasks, *(one.task for one in self.planned.ensembles)])
 
     def _recorded(self) -> dict[str, Outcome]:
         tasks = [*(task for _, task, _ in self.planned.tasks), *self.planned.bases]
+        tasks += [one.task for one in self.planned.ensembles]
         return {task.key: found for task in tasks if (found := read_outcome(task.folder, task.key))}
+
+    def _put_together(self) -> None:
+        waiting = [one for one in self.planned.ensembles if not self._is_done(one.task)]
+        for outcome in do_ensembles(waiting, self.outcomes):
+            self.outcomes[outcome.key] = outcome
 
     def _is_done(self, task: Task) -> bool:
         found = self.outcomes.get(task.key)
@@ -145,12 +153,13 @@ class _Engine:
         """Let through the tasks whose unpruned network is there; the others have failed with it."""
         base_of = {task.key: base for _, task, base in self.planned.tasks}
         for task in waiting:
-            base = self.outcomes.get(base_of[task.key].key)
-            if base is not None and base.status == "done":
+            base = base_of[task.key]
+            found = self._outcome(base)
+            if base is None or (found is not None and found.status == "done"):
                 yield task
             else:
-                reason = "not trained" if base is None else base.reason
-                self.outcomes[task.key] = failed(task, f"{base_of[task.key].name}: {reason}")
+                reason = "not trained" if found is None else found.reason
+                self.outcomes[task.key] = failed(task, f"{base.name}: {reason}")
                 record(task, self.outcomes[task.key])
 
     @contextmanager
@@ -178,10 +187,17 @@ class _Engine:
 
     def _write(self) -> None:
         rows = [
-            Row(run, f"runs/{task.key}", self.outcomes.get(task.key), self.outcomes.get(base.key))
+            Row(run, f"runs/{task.key}", self.outcomes.get(task.key), self._outcome(base))
             for run, task, base in self.planned.tasks
         ]
+        rows += [
+            Row(one.run, f"ensembles/{one.task.key}", self.outcomes.get(one.task.key), self._outcome(one.base))
+            for one in self.planned.ensembles
+        ]
         write_results(self.folder, self.planned.study, rows, folds=self.planned.folds, where=self.where)
+
+    def _outcome(self, task: Task | None) -> Outcome | None:
+        return None if task is None else self.outcomes.get(task.key)
 
     def _say_what_stands(self, tasks: list[Task], waiting: list[Task], bases: list[Task]) -> None:
         found = [self.outcomes[task.key] for task in tasks if task.key in self.outcomes]

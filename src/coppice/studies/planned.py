@@ -11,6 +11,7 @@ from coppice.core.progress import progress_bar
 from coppice.datasets.prepare import Prepared
 from coppice.recipes.material import check_systems, open_material
 from coppice.recipes.recipe import Recipe
+from coppice.studies.ensembles import EnsembleRun, ensemble_runs
 from coppice.studies.grid import GridRun, Point, folds_to_use, identity, points, runs
 from coppice.studies.study_file import Study
 from coppice.studies.tasks import Task
@@ -47,27 +48,30 @@ class Planner:
         self.data = self._material(study.recipe)
         self.folds = folds_to_use(study, self.data.dataset)
 
-    def tasks_of(self, points: Sequence[Point]) -> list[tuple[GridRun, Task, Task]]:
+    def tasks_of(self, points: Sequence[Point]) -> list[tuple[GridRun, Task, Task | None]]:
         """Return each run of some points with its task, and that of the unpruned network that it goes on from.
+
+        None for one that trains, where the study is of unpruned networks.
 
         Raises
         ------
         CoppiceError
             If two points are the same run.
         """
-        tasks: list[tuple[GridRun, Task, Task]] = []
+        tasks: list[tuple[GridRun, Task, Task | None]] = []
         planned = runs(self.study, points, self.folds)
         trainings = {self.identity(self._unpruned(run.recipe)) for run in planned}
         several = len(trainings) > len(self.folds) * len(self.study.seeds)
         named: dict[str, str] = {}
         for run in planned:
-            base, key = self._base(run, several=several), self.identity(run.recipe)
+            base = self._base(run, several=several) if run.recipe.systems else None
+            key, trained = self.identity(run.recipe), None if base is None else base.folder
             if key in named:
                 raise CoppiceError(
                     f"{self.study.what}: {run.name} is the same run as {named[key]}; exclude one of them."
                 )
             named[key] = run.name
-            tasks.append((run, Task(run.name, self.folder / "runs" / key, run.recipe, key, base.folder), base))
+            tasks.append((run, Task(run.name, self.folder / "runs" / key, run.recipe, key, trained), base))
         return tasks
 
     def check(self, points: Sequence[Point]) -> None:
@@ -98,7 +102,7 @@ class Planner:
         recipe = self._unpruned(run.recipe)
         key = self.identity(recipe)
         place = f"{run.place}-{key[:8]}" if several else run.place
-        return Task(f"unpruned, {place}", self.folder / "base" / place, recipe, key)
+        return Task(f"unpruned, {place}", self.folder / "base" / place, recipe, key, is_base=True)
 
     def _unpruned(self, recipe: Recipe) -> Recipe:
         # Its number format is the study's, not the point's: one training serves all formats.
@@ -118,8 +122,10 @@ class PlannedStudy(Planner):
     Attributes
     ----------
     points : list of Point
-    tasks : list of (GridRun, Task, Task)
+    tasks : list of (GridRun, Task, Task or None)
         See :meth:`Planner.tasks_of`.
+    ensembles : list of EnsembleRun
+        What is put together of them.
 
     Raises
     ------
@@ -132,11 +138,12 @@ class PlannedStudy(Planner):
         super().__init__(study, folder)
         self.points = points(study, folds=len(self.folds))
         self.tasks = self.tasks_of(self.points)
+        self.ensembles: list[EnsembleRun] = ensemble_runs(study.ensembles, self.tasks, folder, study.what)
 
     @property
     def bases(self) -> list[Task]:
-        """The tasks of the unpruned networks, each once."""
-        return list({base.key: base for _, _, base in self.tasks}.values())
+        """The tasks of the unpruned networks that others go on from, each once."""
+        return list({base.key: base for _, _, base in self.tasks if base is not None}.values())
 
 
 @lru_cache(maxsize=64)

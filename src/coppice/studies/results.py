@@ -10,6 +10,7 @@ from typing import Any
 from coppice.core.files import whole_file, write_json
 from coppice.studies.found import KIND, VERSION
 from coppice.studies.grid import GridRun
+from coppice.studies.rankings import RANKING, write_rankings
 from coppice.studies.study_file import Study
 from coppice.studies.tasks import Outcome
 
@@ -29,6 +30,7 @@ SCORES = {
     "finetune_clips": "training clips that its fine-tuning used",
     "validation_accuracy": "as accuracy, of the validation clips: for whatever is chosen",
     "validation_log_loss": "as log_loss, of the validation clips: for whatever is chosen",
+    **RANKING,
 }
 BASE = ("accuracy", "log_loss", "macs", "params_total", "size_bytes")
 _FIRST = {
@@ -38,12 +40,13 @@ _FIRST = {
     "reason": "why it failed, in one line",
     "fold": "test fold; empty where the recipe's own split is used",
     "seed": "of weights, order of clips, dropout and whatever draws",
+    "members": "of an ensemble: values of its axis; empty for a run",
 }
 
 
 @dataclass(frozen=True)
 class Row:
-    """A run of the grid with the folders it has, and how it and its unpruned network ended, if they have."""
+    """A run of the grid, or an ensemble, with the folder it has, and how it and its unpruned network have ended."""
 
     run: GridRun
     folder: str
@@ -61,8 +64,8 @@ def columns(axes: Iterable[str]) -> dict[str, str]:
 
     Examples
     --------
-    >>> list(columns(["criterion"]))[:8]
-    ['run', 'point', 'status', 'reason', 'fold', 'seed', 'axis.criterion', 'accuracy']
+    >>> list(columns(["criterion"]))[:9]
+    ['run', 'point', 'status', 'reason', 'fold', 'seed', 'members', 'axis.criterion', 'accuracy']
     """
     base = {f"base_{name}": f"{name} of the unpruned network of that fold and seed, in float32" for name in BASE}
     return {
@@ -84,7 +87,7 @@ def write_results(
     axes: Mapping[str, Sequence[str]] | None = None,
     search: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write ``results.csv`` and ``study.json``, each whole.
+    """Write ``results.csv`` and ``study.json``, and ``rankings.csv`` where similarities decided; each whole.
 
     Parameters
     ----------
@@ -109,6 +112,7 @@ def write_results(
         writer = csv.DictWriter(file, list(head), restval="")
         writer.writeheader()
         writer.writerows(_cells(row) for row in rows)
+    write_rankings(folder / "rankings.csv", ((_names(row), row.outcome.rankings) for row in rows if row.outcome))
     counts = Counter(row.status for row in rows)
     write_json(
         folder / "study.json",
@@ -120,6 +124,7 @@ def write_results(
             "axes": {name: list(values) for name, values in axes.items()},
             "folds": [fold for fold in folds if fold is not None],
             "seeds": study.seeds,
+            "ensembles": {one.name: {"axis": one.axis, "size": one.size} for one in study.ensembles},
             "combined": combined_text(study) if search is None else "chosen by a search; each with every fold and seed",
             "counts": {status: counts.get(status, 0) for status in ("done", "failed", "waiting")},
             "versions": dict(Counter(row.outcome.coppice_version for row in rows if row.outcome is not None)),
@@ -150,18 +155,21 @@ def combined_text(study: Study) -> str:
 def _cells(row: Row) -> dict[str, Any]:
     run, outcome = row.run, row.outcome
     cells: dict[str, Any] = {
-        "run": row.folder,
-        "point": run.point.name,
+        **_names(row),
         "status": row.status,
-        "fold": "" if run.fold is None else run.fold,
-        "seed": run.seed,
         **{f"axis.{name}": short for name, short in run.point.labels.items()},
     }
     if outcome is not None:
         cells |= {"reason": outcome.reason, "coppice_version": outcome.coppice_version, **_known(outcome.scores)}
+        cells["members"] = " + ".join(outcome.members)
     if row.base is not None and row.base.status == "done":
         cells |= {f"base_{name}": row.base.scores[name] for name in BASE}
     return cells
+
+
+def _names(row: Row) -> dict[str, Any]:
+    fold = "" if row.run.fold is None else row.run.fold
+    return {"run": row.folder, "point": row.run.point.name, "fold": fold, "seed": row.run.seed}
 
 
 def _known(scores: Mapping[str, Any]) -> dict[str, Any]:

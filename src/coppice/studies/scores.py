@@ -11,7 +11,7 @@ Scores = dict[str, float | int | None]
 
 
 def point_scores(folder: Path) -> Scores:
-    """Return the scores of the last stage of a run's system, and what its fits took.
+    """Return the scores of the last stage of a run's system, or of its training, and what its fits took.
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ def point_scores(folder: Path) -> Scores:
         A finished run folder. ``seconds`` are those of the system's own stages; data and training are shared.
     """
     stages = read_json(folder / "summary.json")["stages"]
-    own = [entry for entry in stages if entry["system"] is not None]
+    own = [entry for entry in stages if entry["system"] is not None] or stages
     fits = [folder / entry["folder"] for entry in own if entry["kind"] == "finetune"]
     clips = max((read_json(fit / "metrics.json")["training"]["clips"] for fit in fits), default=0)
     return {

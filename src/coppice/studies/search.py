@@ -347,7 +347,7 @@ class _Search:
     def _bases(self, source: Path | None) -> None:
         """Train the unpruned networks, or take those that a grid has trained alike."""
         tasks = self.planner.tasks_of([self.space.point(self.space.smallest()[0])])
-        bases = list({base.key: base for _, _, base in tasks}.values())
+        bases = list({base.key: base for _, _, base in tasks if base is not None}.values())
         waiting = [base for base in bases if not _is_done(_outcome(base))]
         for base in waiting if source is not None else []:
             for theirs in source.glob("base/*") if source is not None else []:
@@ -371,7 +371,7 @@ class _Search:
         trials = self._trials()
         write_trials(self.folder, self.space, trials, self._steps(trials), self.worker)
         rows = [
-            Row(run, f"runs/{task.key}", _outcome(task), _outcome(base))
+            Row(run, f"runs/{task.key}", _outcome(task), None if base is None else _outcome(base))
             for trial in sorted(trials, key=lambda trial: trial.number)
             if trial.worker == self.worker and trial.choice
             for run, task, base in self._tasks_of(trial.choice)
@@ -391,7 +391,7 @@ class _Search:
             self.folder, self.study, rows, folds=self.planner.folds, where="this machine", axes=axes, search=search
         )
 
-    def _tasks_of(self, choice: Choice) -> list[tuple[GridRun, Task, Task]]:
+    def _tasks_of(self, choice: Choice) -> list[tuple[GridRun, Task, Task | None]]:
         return self.planner.tasks_of([self.space.point(choice)])
 
     def _say_what_stands(self, wanted: int, again: int, grid: GridPoints | None, given: int) -> None:

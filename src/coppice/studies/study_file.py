@@ -11,7 +11,8 @@ from coppice.core.errors import CoppiceError, did_you_mean
 from coppice.recipes.fitting import Part
 from coppice.recipes.recipe import Name, Recipe, check_recipe, find_recipe
 from coppice.recipes.yaml_file import apply_change, put, read_mapping, sentence
-from coppice.studies.axes import check_axis, label, whole_steps
+from coppice.studies.axes import check_axis, is_of_steps, label, whole_steps
+from coppice.studies.ensemble_section import BestSubsets, Ensemble, EnsembleSection, check_ensembles
 from coppice.studies.search_section import Search
 
 MOST_RUNS = 10_000  # more are refused unless the file has a cap
@@ -24,7 +25,7 @@ class StudyFile(Part):
 
     ``axes`` holds for every axis a list of values, or a mapping of short names to values. Axes are crossed; those that
     stand in one list of ``zip`` go in step. ``exclude`` leaves out every point that a partial point is a part of.
-    ``search`` makes it a search in place of a grid.
+    ``ensembles`` puts points together once they are done; ``search`` makes it a search in place of a grid.
     """
 
     name: Name
@@ -36,6 +37,7 @@ class StudyFile(Part):
     zip: list[list[str]] = Field(default_factory=list)
     exclude: list[dict[str, Any]] = Field(default_factory=list)
     cap: Annotated[int, Field(ge=1)] | None = None
+    ensembles: EnsembleSection | None = None
     search: Search | None = None
 
     @model_validator(mode="after")
@@ -44,7 +46,7 @@ class StudyFile(Part):
             raise ValueError("it lacks the key 'axes'")
         if self.search is not None:
             other = [name for name in self.axes if name not in ("fold", "seed")]
-            other += [name for name in ("zip", "exclude", "cap") if getattr(self, name)]
+            other += [name for name in ("zip", "exclude", "cap", "ensembles") if getattr(self, name)]
             if other:
                 raise ValueError(f"a search takes the axes fold and seed alone; leave out {other[0]!r}")
         return self
@@ -66,12 +68,13 @@ class Study:
     recipe : Recipe
         The base, with ``set`` and the changes of the command line applied.
     system : list of dict
-        The steps that every point goes through.
+        The steps that every point goes through; empty where unpruned networks are compared.
     axes : dict
         Axis → label → value, in the order of the file; without fold and seed.
     folds : list of int, "all" or None
         None: the recipe's own split.
     seeds : list of int
+    ensembles : tuple of Ensemble
     """
 
     def __init__(self, file: StudyFile, recipe: Recipe, what: str) -> None:
@@ -90,6 +93,8 @@ class Study:
                 raise CoppiceError(f"{what}: axis 'seed' holds {seed!r}; give whole numbers from 0 upwards.")
         self._check_zip()
         self._check_exclusions()
+        asked = file.ensembles
+        self.ensembles: tuple[Ensemble, ...] = () if asked is None else check_ensembles(asked, labelled, file.zip, what)
 
     @property
     def title(self) -> str:
@@ -114,9 +119,10 @@ class Study:
     def _system(self) -> list[dict[str, Any]]:
         headline = self.recipe.headline_system
         steps = self.file.system
-        if steps is None and headline is None and "system" not in self.file.axes:
+        of_steps = next(filter(is_of_steps, self.file.axes), None)
+        if steps is None and headline is None and of_steps is not None and "system" not in self.file.axes:
             raise CoppiceError(
-                f"{self.what}: its recipe has no system; give it steps, such as "
+                f"{self.what}: axis {of_steps!r} is of steps, and its recipe has no system; give it some, such as "
                 "system: [prune: {criterion: l1}, finetune]."
             )
         if steps is not None:
@@ -218,14 +224,20 @@ def shipped_studies() -> dict[str, Path]:
     Examples
     --------
     >>> sorted(shipped_studies())
-    ['criteria-shootout', 'epanns', 'finetune-fraction', 'interspeech2022', 'search-esc10']
+    ['criteria-shootout', 'dcase2022-ensemble', 'epanns', 'filter-size', 'finetune-fraction', 'icassp2023',
+     'interspeech2022', 'search-esc10']
     """
     folder = Path(__file__).parent / "shipped"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def _siblings(place: tuple[int | str, ...]) -> list[str]:
-    return list((Search if place[:-1] == ("search",) else StudyFile).model_fields)
+    inside: dict[tuple[int | str, ...], type[Part]] = {
+        ("ensembles",): EnsembleSection,
+        ("ensembles", "best"): BestSubsets,
+        ("search",): Search,
+    }
+    return list(inside.get(place[:-1], StudyFile).model_fields)
 
 
 def _base(file: StudyFile, place: Path) -> tuple[dict[str, Any], str]:

@@ -4,9 +4,9 @@ import os
 import platform
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 import torch
@@ -19,6 +19,7 @@ from coppice.recipes.material import open_material
 from coppice.recipes.recipe import Recipe
 from coppice.recipes.run import SingleRun
 from coppice.recipes.stages import locked_run, share_stages
+from coppice.studies.rankings import ranking_facts, ranking_scores
 from coppice.studies.scores import base_scores, point_scores
 
 OUTCOME = "outcome.json"
@@ -42,6 +43,8 @@ class Task:
         Digest of what the results depend on; an outcome of another key is not this task's.
     base : Path or None
         The run folder whose data and training are reused; None for one that trains.
+    is_base : bool
+        Whether others go on from its training, so that this is what is scored.
     version : str
         Of Coppice, where the study is run; a worker of another version refuses.
     """
@@ -51,6 +54,7 @@ class Task:
     recipe: Recipe
     key: str
     base: Path | None = None
+    is_base: bool = False
     version: str = __version__
 
 
@@ -71,6 +75,10 @@ class Outcome:
         Columns of the results.
     peak_bytes : int
         The largest resident memory of the process so far.
+    rankings : list of dict
+        What :func:`coppice.studies.rankings.ranking_facts` found.
+    members : list of str
+        Of an ensemble.
     """
 
     key: str
@@ -79,6 +87,8 @@ class Outcome:
     coppice_version: str
     scores: dict[str, float | int | None]
     peak_bytes: int = 0
+    rankings: list[dict[str, Any]] = field(default_factory=list)
+    members: list[str] = field(default_factory=list)
 
 
 def do_task(task: Task, parent: int | None = None, *, jobs: int = 1) -> Outcome:
@@ -101,7 +111,10 @@ def do_task(task: Task, parent: int | None = None, *, jobs: int = 1) -> Outcome:
     quiet, console.quiet = console.quiet, True  # bars of several processes would write over each other
     try:
         try:
-            outcome = Outcome(task.key, "done", "", __version__, _run(task, jobs), _peak_bytes())
+            scores = _run(task, jobs)
+            layers = [] if task.is_base else ranking_facts(task.recipe, task.folder)
+            scores |= ranking_scores(layers)
+            outcome = Outcome(task.key, "done", "", __version__, scores, _peak_bytes(), layers)
         except Exception as error:
             outcome = failed(task, _line(error))
         record(task, outcome)
@@ -140,7 +153,7 @@ def _run(task: Task, jobs: int) -> dict[str, float | int | None]:
         if task.base is not None:
             share_stages(task.base, task.folder)
         SingleRun(task.recipe, open_material(task.recipe), task.folder, timed=False, jobs=jobs).do()
-    return base_scores(task.folder) if task.base is None else point_scores(task.folder)
+    return base_scores(task.folder) if task.is_base else point_scores(task.folder)
 
 
 def _line(error: Exception) -> str:

@@ -120,7 +120,8 @@
     ["macro_accuracy", "Macro accuracy", "percent"], ["log_loss", "Log-loss", "loss"],
     ["log_loss_change", "Change", "signed"], ["params_total", "Parameters", "count"], ["macs", "MACs", "count"],
     ["size_bytes", "Bytes", "count"], ["latency_ms_p50", "Latency p50, ms", "short"], ["energy_kwh", "Energy, kWh", "short"],
-    ["seconds", "Seconds", "short"],
+    ["seconds", "Seconds", "short"], ["ranking_ms", "Ranking, ms", "short"],
+    ["similarity_error", "Error of similarities", "short"], ["kept_as_exact", "Kept as exact", "percent"],
   ];
   const axes = study.axes.map((name) => ({ key: `axis.${name}`, title: name, word: true }));
   const measured = (rows) => MEASURES.filter(([key]) => rows.some((row) => known(row[key])))
@@ -154,6 +155,7 @@
       { key: "run", title: "Run", word: true }, { key: "status", title: "Status", word: true },
       ...(runs().some((row) => row.reason) ? [{ key: "reason", title: "Reason", word: true }] : []),
       { key: "fold", title: "Fold" }, { key: "seed", title: "Seed" }, ...measured(runs()), ...axes,
+      ...(runs().some((row) => row.members) ? [{ key: "members", title: "Members", word: true }] : []),
     ],
   };
   const cached = {};
