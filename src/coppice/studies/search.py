@@ -12,18 +12,17 @@ from coppice import __version__
 from coppice.core.errors import CoppiceError
 from coppice.core.files import digest, make_folder, read_json, write_json, write_text
 from coppice.core.progress import progress_bar, say
-from coppice.core.units import count_text, percent_text
 from coppice.recipes.environment import environment
 from coppice.recipes.stages import locked_run, share_stages
 from coppice.reports.study_page import write_study_page
-from coppice.reports.wording import plural
 from coppice.studies.capacity import jobs_that_fit, needed_bytes
 from coppice.studies.engine import refuse_foreign
-from coppice.studies.grid import GridRun, points
+from coppice.studies.grid import points
 from coppice.studies.grid_points import GridPoints, grid_points
 from coppice.studies.planned import Planner
 from coppice.studies.processes import in_processes
 from coppice.studies.results import Row, write_results
+from coppice.studies.search_log import say_trial, say_what_has_come, say_what_stands
 from coppice.studies.search_section import COSTS, SCORES, budget_text
 from coppice.studies.search_space import Choice, SearchSpace
 from coppice.studies.study_file import Study, load_study
@@ -191,7 +190,9 @@ class _Search:
         with plain_storage_errors(self.shown):
             again = self._take_up()
             given = self._give(grid)
-            self._say_what_stands(wanted, again, grid, given)
+            say_what_stands(self.study.file.name, self.search, self._own_trials(), wanted, again=again)
+            if grid is not None:
+                say(f"{grid.sentence}{'' if given == len(grid.taken) else f'; new: {given}'}")
             self._write(wanted)
             self._bases(None if source is None else Path(source).resolve())
             with progress_bar("search", wanted, done=min(wanted, len(self._own_trials()))) as advance:
@@ -202,7 +203,7 @@ class _Search:
                         say(f"the search ends: {error}")
                         break
                     advance(1, "")
-        self._say_what_has_come(wanted)
+        say_what_has_come(self.space, self._own_trials(), refused=self.sampler.refused)
 
     # What the storage holds.
 
@@ -285,7 +286,8 @@ class _Search:
         ended = [trial for trial in trials if trial.worker == self.worker and trial.number not in before]
         for trial in ended:
             if trial.status in ("done", "failed"):
-                self._say_trial(trial, len([one for one in trials if not one.grid]), wanted, steps)
+                place = sum(not one.grid for one in trials)
+                say_trial(self.space, trial, f"trial {place} of {wanted}", steps)
 
     def _objective(self, trial: "optuna.Trial", wanted: int) -> tuple[float, ...]:
         from coppice.studies.trials import DROPPED, REASON, WORKER, suggested
@@ -358,7 +360,7 @@ class _Search:
             say(f"unpruned networks first: {len(waiting)}")
             self._done(bases)
 
-    # What is said and written.
+    # What is written.
 
     def _steps(self, trials: "list[Trial]") -> "list[Step]":
         from coppice.studies.trials import growth
@@ -374,7 +376,7 @@ class _Search:
             Row(run, f"runs/{task.key}", _outcome(task), None if base is None else _outcome(base))
             for trial in sorted(trials, key=lambda trial: trial.number)
             if trial.worker == self.worker and trial.choice
-            for run, task, base in self._tasks_of(trial.choice)
+            for run, task, base in self.planner.tasks_of([self.space.point(trial.choice)])
         ]
         if not rows:
             return
@@ -390,50 +392,6 @@ class _Search:
         write_results(
             self.folder, self.study, rows, folds=self.planner.folds, where="this machine", axes=axes, search=search
         )
-
-    def _tasks_of(self, choice: Choice) -> list[tuple[GridRun, Task, Task | None]]:
-        return self.planner.tasks_of([self.space.point(choice)])
-
-    def _say_what_stands(self, wanted: int, again: int, grid: GridPoints | None, given: int) -> None:
-        own = self._own_trials()
-        done = sum(trial.status == "done" for trial in own)
-        running = sum(trial.status == "running" for trial in own)
-        parts = [f"{plural(wanted, 'trial')} in all"]
-        parts += [f"done already: {done}"] if done else []
-        parts += [f"interrupted or failed, and tried again: {again}"] if again else []
-        parts += [f"under way elsewhere: {running}"] if running else []
-        parts += [budget_text(self.search)] if self.search.budget else []
-        say(f"{self.study.file.name}: {'; '.join(parts)}")
-        if grid is not None:
-            say(f"{grid.sentence}{'' if given == len(grid.taken) else f'; new: {given}'}")
-
-    def _say_trial(self, trial: "Trial", place: int, wanted: int, steps: "list[Step]") -> None:
-        point = " ".join(f"{axis}={short}" for axis, short in self.space.labels(trial.choice).items())
-        head = f"trial {place} of {wanted}: {point}: "
-        if trial.status == "failed" or trial.score is None or trial.cost is None:
-            say(f"{head}failed: {trial.reason}")
-            return
-        step = next(step for step in steps if step.trial.number == trial.number)
-        joined = "on the front" if step.joined else "not on the front"
-        cost = f"{count_text(trial.cost)} {COSTS[self.search.cost]}"
-        score = percent_text(trial.score) if self.search.higher else f"{trial.score:.3f}"
-        say(
-            f"{head}validation {SCORES[self.search.score]} {score}, {cost}; {joined} "
-            f"({step.front}), hypervolume {step.hypervolume:.4f}"
-        )
-
-    def _say_what_has_come(self, wanted: int) -> None:
-        own = self._own_trials()
-        failed = [trial for trial in own if trial.status == "failed"]
-        for trial in failed[:10]:
-            say(f"failed: {' '.join(self.space.labels(trial.choice).values())}: {trial.reason}")
-        if failed:
-            say(f"{len(failed)} of {plural(len(own), 'trial')} failed; the same command tries again")
-        running = sum(trial.status == "running" for trial in own)
-        if running:
-            say(f"{plural(running, 'trial')} still under way elsewhere")
-        if self.sampler.refused:
-            say(f"{plural(self.sampler.refused, 'proposal')} beyond the budget, or tried before, never trained")
 
 
 def _identity(planner: Planner, space: SearchSpace) -> dict[str, str]:
