@@ -54,10 +54,10 @@ def main() -> None:
 KINDS = ("front-accuracy-macs.", "along-ratios-all-accuracy.")
 
 
-def last_call_hours(folder: Path) -> float:
-    """Return how long the last call took, which writes the environment first."""
-    ended = max(file.stat().st_mtime for file in folder.glob("runs/*/outcome.json"))
-    return (ended - (folder / "environment.json").stat().st_mtime) / 3600
+def wall_hours(folder: Path) -> float:
+    """Return the time from the first training to the last run, as the files have it."""
+    begun = min(file.stat().st_mtime for file in folder.glob("base/*/environment.json"))
+    return (max(file.stat().st_mtime for file in folder.glob("runs/*/outcome.json")) - begun) / 3600
 
 
 def page(record: StudyRecord, points: StudyPoints, said: list[Comparison]) -> str:
@@ -72,7 +72,7 @@ def page(record: StudyRecord, points: StudyPoints, said: list[Comparison]) -> st
         "",
         f"{len(record.done)} of {len(record.rows)} runs done: {summary.combined}; {len(record.folds)} folds, "
         f"{len(record.seeds)} seeds. {points.units.sentence} The runs took {seconds / 3600:.1f} h of one core of "
-        f"{processor()}; the last call of `coppice study run`, {last_call_hours(record.folder):.1f} h.",
+        f"{processor()}; from the first training to the last run it was {wall_hours(record.folder):.1f} h.",
         "",
         "## What it shows",
         "",
