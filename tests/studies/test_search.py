@@ -186,6 +186,7 @@ def test_front_and_hypervolume_are_those_of_brute_force():
     assert hypervolume(np.array([9.0, 3.0]), np.array([1.0, 10.0]), higher=False, reference=(9.0, 10.0)) == 0
 
 
+@pytest.mark.proof
 def test_what_a_trial_costs_is_known_before_it_is_trained_and_the_page_shows_the_search(
     file, tmp_path, monkeypatch, capsys
 ):
@@ -271,7 +272,9 @@ def undisturbed(files, tmp_path_factory) -> list[dict[str, str]]:
         return course(search_study(path, out=tmp_path_factory.mktemp("whole") / "out"))
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])  # of the second, the storage hears nothing
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt, pytest.param(SystemExit, marks=pytest.mark.proof)]
+)  # of the second, the storage hears nothing
 def test_an_interrupted_search_ends_as_if_it_had_not_been(file, tmp_path, pretence, undisturbed, error, capsys):
     def stop(count, task):
         if count == 4:  # the unpruned network is the first
@@ -412,6 +415,7 @@ def test_a_grid_beyond_the_budget_gives_only_what_fits(file, tmp_path, pretence,
     assert "left out: 2 beyond the budget" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.proof
 def test_a_grid_of_something_else_is_refused(file, tmp_path, pretence, grid):
     other = grid("other", set={"training.epochs": 2})
     with pytest.raises(CoppiceError, match="is a study of another recipe: training differ"):
@@ -532,6 +536,7 @@ def test_a_file_that_is_no_database_is_one_sentence(file, tmp_path, pretence):
         search_study(file(), storage=f"sqlite:///{tmp_path / 'x.db'}", out=tmp_path / "out")
 
 
+@pytest.mark.proof
 def test_a_storage_of_another_search_is_refused(file, tmp_path, pretence):
     search_study(file(), trials=1, out=tmp_path / "out")
     storage = f"sqlite:///{tmp_path / 'out' / 'search.db'}"
