@@ -55,7 +55,7 @@ def test_a_latency_is_measured_in_the_runtime_that_is_named(coppice, trained, tm
         (["--budget", "macs=50%", "--index", "conv2=x.npy"], "leave out --keep"),
         (["--ratio", "conv2=0.5", "--round-to", 0], "round_to is 0"),
         (["--budget", "latency_ms=60%", "--runtime", "onnx"], "no runtime 'onnx'. Known: 'torch', 'onnxruntime'"),
-        (["--budget", "latency_ms=0.001 ms", "--runtime", "onnxruntime"], "latency_ms cannot go below 0.0"),
+        (["--budget", "latency_ms=0.001 ms", "--runtime", "onnxruntime"], "latency_ms cannot go below 0."),
         (["--budget", "macs=60%", "--runtime", "openvino"], "no latency is bounded"),
         (["--ratio", "conv2=0.5", "--runtime", "openvino"], "give --budget latency_ms=60% as well"),
     ],
