@@ -19,6 +19,7 @@ from coppice.studies.trials import AGAIN, DROPPED
 
 BEAT_S, LOST_S = 60, 600  # a machine that is silent for so long is lost, and its trial is tried again elsewhere
 _BUSY_S = 60  # how long a process waits for another one that writes to an SQLite file
+_TABLE_TRIES, _MADE_TWICE = 20, ("already exists", "UNIQUE", "duplicate")
 _WAIT_S = 5.0  # for the process that has just begun the search to say what it is
 Direction = Literal["minimize", "maximize"]
 
@@ -144,6 +145,17 @@ def enqueue_again(study: Study, trial: FrozenTrial, params: frozenset[str]) -> N
 
 
 def _storage(url: str, params: frozenset[str]) -> RDBStorage:
+    for _ in range(_TABLE_TRIES):
+        try:
+            return _opened(url, params)
+        except (OptunaError, sqlalchemy.exc.SQLAlchemyError) as error:
+            if not any(word in str(error) for word in _MADE_TWICE):
+                raise
+            time.sleep(0.2)  # another process makes the tables at the same moment
+    return _opened(url, params)
+
+
+def _opened(url: str, params: frozenset[str]) -> RDBStorage:
     sqlite = sqlalchemy.make_url(url).get_backend_name() == "sqlite"
     return RDBStorage(
         url,
