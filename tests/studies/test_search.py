@@ -20,6 +20,7 @@ import coppice.studies.engine as engine
 import coppice.studies.sampler as sampler
 import coppice.studies.search as search
 import coppice.studies.tasks as tasks
+import coppice.studies.trial_runs as trial_runs
 from coppice import __version__
 from coppice.core.errors import CoppiceError
 from coppice.reports.hypervolume import hypervolume
@@ -109,7 +110,7 @@ class Pretence:
 @pytest.fixture
 def pretence(monkeypatch):
     made = Pretence()
-    monkeypatch.setattr(search, "in_processes", made)
+    monkeypatch.setattr(trial_runs, "in_processes", made)
     monkeypatch.setattr(engine, "in_processes", made)
     for module in (search, engine):
         monkeypatch.setattr(module, "write_study_page", lambda folder: folder)
@@ -190,7 +191,7 @@ def test_front_and_hypervolume_are_those_of_brute_force():
 def test_what_a_trial_costs_is_known_before_it_is_trained_and_the_page_shows_the_search(
     file, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(search, "in_processes", lambda given, jobs: ((task, tasks.do_task(task)) for task in given))
+    monkeypatch.setattr(trial_runs, "in_processes", lambda given, jobs: ((task, tasks.do_task(task)) for task in given))
     monkeypatch.setattr("coppice.reports.study_page.MOST_PDF", 0)
     path = file({"trials": 2}, axes={"fold": [1]})
     folder = search_study(path, out=tmp_path / "out")
@@ -264,7 +265,7 @@ def test_the_closed_form_counts_what_a_cut_network_has_and_other_steps_count_too
 @pytest.fixture(scope="module")
 def undisturbed(files, tmp_path_factory) -> list[dict[str, str]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "in_processes", Pretence())
+        patch.setattr(trial_runs, "in_processes", Pretence())
         patch.setattr(search, "write_study_page", lambda folder: folder)
         path = files / "mine.yaml"
         values = {"name": "mine", "recipe": "tiny.yaml", "axes": {"seed": [0]}, "search": SECTION}

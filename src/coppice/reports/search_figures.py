@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from coppice.reports.cost_axis import cost_axis
 from coppice.reports.figures import Figure
 from coppice.reports.search_records import SearchRecord
 from coppice.reports.study_front_figure import plain_rows
@@ -44,16 +45,7 @@ def _fronts(search: SearchRecord) -> dict[str, Any]:
         for row in plain_rows(search.done[["trial", "grid", "point", cost.field, score.field]])
     ]
     low, high = min(row[cost.field] for row in dots), max(row[cost.field] for row in dots)
-    wide = low > 0 and high > 30 * low
-    x = {
-        "field": cost.field,
-        "type": "quantitative",
-        "title": cost.title + (", logarithmic" if wide else ""),
-        "scale": {"type": "log", "nice": False, "padding": 12}
-        if wide
-        else {"zero": bool(low < high / 2), "nice": True},
-        "axis": {"format": "~s", "tickCount": 5, "grid": False},
-    }
+    x = cost_axis(cost, low, high)
     y = {"field": "value", "type": "quantitative", "title": score.title, "scale": {"zero": False, "nice": True}}
     looks = group_looks(list(named.values()), lines=True)
     tooltip = [

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from coppice.reports.cost_axis import cost_axis
 from coppice.reports.study_looks import COLOURS, group_looks
 from coppice.reports.study_measures import Cost, Score
 from coppice.reports.study_points import UNPRUNED, StudyPoints
@@ -77,16 +78,7 @@ def front_chart(
         return None
     axis = coloured_axis(axes)
     least, most = known[cost.field].min(), known[cost.field].max()
-    wide = bool(least > 0 and most > 30 * least)
-    x = {
-        "field": cost.field,
-        "type": "quantitative",
-        "title": cost.title + (", logarithmic" if wide else ""),
-        "scale": {"type": "log", "nice": False, "padding": 12}
-        if wide
-        else {"zero": bool(least < most / 2), "nice": True},
-        "axis": {"format": "~g" if cost.field == "energy_kwh" else "~s", "tickCount": 5, "grid": False},
-    }
+    x = cost_axis(cost, least, most)
     y = {"type": "quantitative", "title": score.title, "scale": {"zero": False, "nice": True}}
     groups = [*(axes[axis] if axis else [PRUNED]), *([ENSEMBLE] if points.frame["ensemble"].any() else [])]
     looks = group_looks(groups, unpruned=UNPRUNED)

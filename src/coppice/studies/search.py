@@ -13,20 +13,18 @@ from coppice.core.errors import CoppiceError
 from coppice.core.files import digest, make_folder, read_json, write_json, write_text
 from coppice.core.progress import progress_bar, say
 from coppice.recipes.environment import environment
-from coppice.recipes.stages import locked_run, share_stages
+from coppice.recipes.stages import locked_run
 from coppice.reports.study_page import write_study_page
-from coppice.studies.capacity import jobs_that_fit, needed_bytes
 from coppice.studies.engine import refuse_foreign
 from coppice.studies.grid import points
 from coppice.studies.grid_points import GridPoints, grid_points
 from coppice.studies.planned import Planner
-from coppice.studies.processes import in_processes
 from coppice.studies.results import Row, write_results
 from coppice.studies.search_log import say_trial, say_what_has_come, say_what_stands
-from coppice.studies.search_section import COSTS, SCORES, budget_text
-from coppice.studies.search_space import Choice, SearchSpace
+from coppice.studies.search_section import COSTS, budget_text
+from coppice.studies.search_space import SearchSpace
 from coppice.studies.study_file import Study, load_study
-from coppice.studies.tasks import Outcome, Task, read_outcome
+from coppice.studies.trial_runs import TrialRuns, outcome_of
 
 if TYPE_CHECKING:
     import optuna
@@ -152,7 +150,7 @@ class _Search:
         from coppice.studies.search_storage import default_url, open_search, shown_url
         from coppice.studies.trials import draw_number, taken_choices
 
-        self.planner, self.space, self.jobs = planner, space, jobs
+        self.planner, self.space, self.runs = planner, space, TrialRuns(planner, space, jobs)
         self.study, self.folder, self.search = planner.study, planner.folder, space.search
         url = storage or default_url(self.folder)
         self.shown = shown_url(url)
@@ -194,7 +192,7 @@ class _Search:
             if grid is not None:
                 say(f"{grid.sentence}{'' if given == len(grid.taken) else f'; new: {given}'}")
             self._write(wanted)
-            self._bases(None if source is None else Path(source).resolve())
+            self.runs.do_bases(None if source is None else Path(source).resolve())
             with progress_bar("search", wanted, done=min(wanted, len(self._own_trials()))) as advance:
                 while self._is_needed(wanted):
                     try:
@@ -302,63 +300,11 @@ class _Search:
             trial.set_user_attr(DROPPED, "twice")
             raise TrialEndedError
         try:
-            scores = self._scores(choice)
+            scores = self.runs.scores(choice)
         except CoppiceError as error:
             trial.set_user_attr(REASON, str(error))
             raise TrialEndedError from error
         return tuple(scores[name] for name in self.search.objectives)
-
-    def _scores(self, choice: Choice) -> dict[str, float]:
-        """Carry out the runs of a point as far as they are not done; return means over folds and seeds.
-
-        Raises
-        ------
-        CoppiceError
-            If a run failed.
-        """
-        tasks = self.planner.tasks_of([self.space.point(choice)])
-        done = self._done([task for _, task, _ in tasks])
-        found = {}
-        for name in self.search.objectives:
-            values = [done[task.key].scores[f"validation_{name}" if name in SCORES else name] for _, task, _ in tasks]
-            known = [float(value) for value in values if value is not None and math.isfinite(value)]
-            if len(known) < len(values):
-                raise CoppiceError(f"{name} is no number")
-            found[name] = sum(known) / len(known)
-        return found
-
-    def _done(self, tasks: list[Task]) -> dict[str, Outcome]:
-        """Do the tasks that are not done; return how each ended.
-
-        Raises
-        ------
-        CoppiceError
-            If one failed.
-        """
-        outcomes = {task.key: found for task in tasks if (found := _outcome(task))}
-        waiting = [task for task in tasks if not _is_done(outcomes.get(task.key))]
-        if waiting:
-            each = needed_bytes(self.study.recipe, self.planner.data)
-            for task, outcome in in_processes(waiting, min(len(waiting), jobs_that_fit(self.jobs, each))):
-                outcomes[task.key] = outcome
-        failed = [task for task in tasks if not _is_done(outcomes.get(task.key))]
-        if failed:
-            raise CoppiceError(f"{failed[0].name}: {outcomes[failed[0].key].reason}")
-        return outcomes
-
-    def _bases(self, source: Path | None) -> None:
-        """Train the unpruned networks, or take those that a grid has trained alike."""
-        tasks = self.planner.tasks_of([self.space.point(self.space.smallest()[0])])
-        bases = list({base.key: base for _, _, base in tasks if base is not None}.values())
-        waiting = [base for base in bases if not _is_done(_outcome(base))]
-        for base in waiting if source is not None else []:
-            for theirs in source.glob("base/*") if source is not None else []:
-                if _is_done(read_outcome(theirs, base.key)) and (theirs / "train").is_dir():
-                    with locked_run(base.folder):
-                        share_stages(theirs, base.folder)
-        if waiting:
-            say(f"unpruned networks first: {len(waiting)}")
-            self._done(bases)
 
     # What is written.
 
@@ -373,7 +319,7 @@ class _Search:
         trials = self._trials()
         write_trials(self.folder, self.space, trials, self._steps(trials), self.worker)
         rows = [
-            Row(run, f"runs/{task.key}", _outcome(task), None if base is None else _outcome(base))
+            Row(run, f"runs/{task.key}", outcome_of(task), None if base is None else outcome_of(base))
             for trial in sorted(trials, key=lambda trial: trial.number)
             if trial.worker == self.worker and trial.choice
             for run, task, base in self.planner.tasks_of([self.space.point(trial.choice)])
@@ -405,14 +351,6 @@ def _identity(planner: Planner, space: SearchSpace) -> dict[str, str]:
         "seeds": digest(study.seeds),
         "version of Coppice": __version__,
     }
-
-
-def _outcome(task: Task) -> Outcome | None:
-    return read_outcome(task.folder, task.key)
-
-
-def _is_done(outcome: Outcome | None) -> bool:
-    return outcome is not None and outcome.status == "done" and outcome.coppice_version == __version__
 
 
 def _by_number(text: str) -> tuple[bool, float, str]:
