@@ -7,7 +7,7 @@ import altair as alt
 import vl_convert
 
 from coppice.core.files import make_folder, write_text
-from coppice.reports.figures import VEGALITE_VERSION
+from coppice.reports.figure import VEGALITE_VERSION
 from coppice.reports.style import LIGHT, vega_config
 from page import machine, ms, table, write_section
 

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from coppice.core import seeds
+from coppice.core import global_seed
 from coppice.core.errors import CoppiceError
+from coppice.core.global_seed import seed_global
 from coppice.core.modes import eval_mode
-from coppice.core.seeds import derive_seed, numpy_stream, seed_global
+from coppice.core.seeds import derive_seed, numpy_stream
 from coppice.core.units import bytes_text, change_text, count_text, percent_text
 
 
@@ -41,7 +42,7 @@ def test_streams_and_the_global_generators_start_the_same_again():
 
 @pytest.mark.parametrize("accelerator", [False, True])
 def test_torch_draws_the_same_with_and_without_an_accelerator(accelerator, monkeypatch):
-    monkeypatch.setattr(seeds, "_has_accelerator", lambda: accelerator)
+    monkeypatch.setattr(global_seed, "_has_accelerator", lambda: accelerator)
     seed_global(3, "step", 2)
     drawn = torch.rand(4)
     torch.manual_seed(derive_seed(3, "step", 2))

@@ -4,9 +4,9 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from coppice.core.errors import CoppiceError
-from coppice.reports import figure_files
 from coppice.reports.class_figures import confusion_matrix
 from coppice.reports.cost_figures import run_points
+from coppice.reports.report import figure_files
 from coppice.reports.run_records import read_run
 from coppice.reports.training_figures import _ticks, best_epoch, shared_range
 

@@ -1,4 +1,4 @@
-from coppice.reports import results_markdown
+from coppice.reports.markdown import results_markdown
 
 
 def rows(text):

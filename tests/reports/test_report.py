@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from coppice.core.errors import CoppiceError
-from coppice.reports import write_report
+from coppice.reports.report import write_report
 
 HOSTILE = '</script><script>alert(1)</script>"><img src=x onerror=alert(2)>'
 

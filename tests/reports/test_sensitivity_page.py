@@ -5,7 +5,7 @@ import vl_convert
 
 from coppice.core.errors import CoppiceError
 from coppice.core.files import write_json
-from coppice.reports.figures import VEGALITE_VERSION
+from coppice.reports.figure import VEGALITE_VERSION
 from coppice.reports.sensitivity_figure import MEASURES, sensitivity_against, sensitivity_chart
 from coppice.reports.sensitivity_page import write_sensitivity_page
 from coppice.reports.sensitivity_records import GroupPoints, Sensitivity, read_sensitivity

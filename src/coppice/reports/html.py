@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import jinja2
-import vl_convert
 
-from coppice.reports.figures import VEGALITE_VERSION, Figure
+from coppice.reports.chart_library import chart_library
+from coppice.reports.figure import Figure
 from coppice.reports.style import DARK, LIGHT, css_variables, vega_config
 
 
@@ -29,7 +29,7 @@ def html_page(template: str, charts: Sequence[Figure], **context: Any) -> str:
         themes={"light": vega_config(LIGHT), "dark": vega_config(DARK)},
         light=css_variables(LIGHT),
         dark=css_variables(DARK),
-        library=_library() if charts else "",
+        library=chart_library() if charts else "",
         **context,
     )
 
@@ -45,10 +45,3 @@ def _pages() -> jinja2.Environment:
     )
     pages.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return pages
-
-
-@functools.cache
-def _library() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script, safe inside a script element."""
-    bundle = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGALITE_VERSION))
-    return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")

@@ -11,14 +11,8 @@ from coppice.reports.cross_validation_headline import cross_validation_headline,
 from coppice.reports.cross_validation_records import CrossValidationRecord, read_cross_validation
 from coppice.reports.data_tables import data_tables, device_table
 from coppice.reports.energy_table import cross_validation_energy_table, inference_table, run_energy_table
-from coppice.reports.figures import (
-    MOST_LAYERS,
-    check_formats,
-    cross_validation_figures,
-    on_paper,
-    run_figures,
-    write_figures,
-)
+from coppice.reports.figure import check_formats, write_figures
+from coppice.reports.figures import MOST_LAYERS, cross_validation_figures, on_paper, run_figures
 from coppice.reports.filters_drawing import LayerDrawing, Overlay, draw_layer, kept_filters, overlay
 from coppice.reports.fold_figures import cross_validation_points
 from coppice.reports.headline import run_headline

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from coppice.reports.cost_axis import cost_axis
-from coppice.reports.figures import Figure
+from coppice.reports.figure import Figure
 from coppice.reports.search_records import SearchRecord
 from coppice.reports.study_front_figure import plain_rows
 from coppice.reports.study_looks import group_looks

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from coppice.core.units import count_text, percent_text
-from coppice.reports.figures import Figure
+from coppice.reports.figure import Figure
 from coppice.reports.search_figures import search_figures
 from coppice.reports.search_records import SearchRecord
 from coppice.reports.study_measures import COSTS

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from coppice.core.files import write_text
 from coppice.core.units import change_text, percent_text
-from coppice.reports.figures import Figure, as_figure, write_figures
+from coppice.reports.figure import Figure, as_figure, write_figures
 from coppice.reports.headline import Headline
 from coppice.reports.html import html_page
 from coppice.reports.markdown import SYNTHETIC

@@ -10,7 +10,7 @@ from jaxtyping import Float32
 from coppice.audio.front_end import FrontEnd
 from coppice.core.errors import CoppiceError
 from coppice.core.files import whole_file, write_text
-from coppice.reports.figures import FORMATS, as_figure, render
+from coppice.reports.figure import FORMATS, as_figure, render
 from coppice.reports.headline import Headline
 from coppice.reports.html import html_page
 from coppice.reports.style import LIGHT, vega_config

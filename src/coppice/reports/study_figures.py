@@ -11,7 +11,7 @@ import pandas as pd
 from coppice.core.errors import CoppiceError, did_you_mean
 from coppice.core.files import make_folder, whole_file
 from coppice.core.progress import progress_bar
-from coppice.reports.figures import Figure, check_formats, render, safe_name
+from coppice.reports.figure import Figure, check_formats, render, safe_name
 from coppice.reports.search_figures import search_figures
 from coppice.reports.search_records import read_search
 from coppice.reports.study_curve_figure import curve_chart
@@ -200,7 +200,7 @@ def _narrow(channel: Any) -> Any:
 
 def _fronts(points: StudyPoints, axes: dict[str, tuple[str, ...]]) -> Chooser:
     drawn: dict[Place, Figure] = {}
-    renderer = "canvas" if len(points.frame) > MOST_SVG else "svg"
+    renderer = _renderer(len(points.frame))
     for (i, score), (j, cost) in itertools.product(enumerate(points.scores), enumerate(points.costs)):
         spec = front_chart(points, axes, score, cost)
         if spec is not None:
@@ -213,7 +213,7 @@ def _curves(group: Sequence[Curve]) -> Chooser:
     panel = next((curve.where[0] for curve in group if curve.where), None)
     scores = tuple(dict.fromkeys(curve.score.name for curve in group))
     places = tuple(dict.fromkeys(_place(curve.where) for curve in group))
-    named = _named((curve.key, curve_chart(curve)) for curve in group)
+    named = _named((curve.key, curve_chart(curve), len(curve.points)) for curve in group)
     drawn = {
         (scores.index(curve.score.name), *((places.index(_place(curve.where)),) if panel else ())): figure
         for curve, figure in zip(group, named, strict=True)
@@ -230,7 +230,7 @@ def _pairs(found: Sequence[Comparison]) -> tuple[Chooser, dict[Place, Comparison
     at: dict[Place, Comparison] = {
         (axes.index(each.axis), places.index(_place(each.where)), scores.index(each.score.name)): each for each in found
     }
-    named = _named((each.key, pair_chart(each)) for each in at.values())
+    named = _named((each.key, pair_chart(each), len(each.pairs)) for each in at.values())
     drawn: dict[Place, Figure] = dict(zip(at, named, strict=True))
     return Chooser("pairs", ("Values of", "Over", "Score"), (axes, places, scores), drawn), at
 
@@ -239,12 +239,16 @@ def _place(where: tuple[str, str] | None) -> str:
     return TOGETHER if where is None else " ".join(where)
 
 
-def _named(specs: Iterable[tuple[str, dict[str, Any]]]) -> list[Figure]:
-    """Name charts for files; names that differ only in signs that a file cannot have are numbered."""
+def _named(specs: Iterable[tuple[str, dict[str, Any], int]]) -> list[Figure]:
+    """Name charts of so many marks for files; names that differ only in signs a file cannot have are numbered."""
     figures: dict[str, Figure] = {}
-    for key, spec in specs:
+    for key, spec, marks in specs:
         plain = safe_name(key)
         numbered = (f"{plain}-{number}" for number in itertools.count(2))
         name = next(each for each in itertools.chain([plain], numbered) if each not in figures)
-        figures[name] = Figure(name, spec)
+        figures[name] = Figure(name, spec, renderer=_renderer(marks))
     return list(figures.values())
+
+
+def _renderer(marks: int) -> str:
+    return "canvas" if marks > MOST_SVG else "svg"

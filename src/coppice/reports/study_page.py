@@ -11,7 +11,7 @@ from typing import Any
 from coppice.core.files import write_text
 from coppice.core.progress import progress_bar
 from coppice.core.units import count_text, percent_text
-from coppice.reports.figures import render
+from coppice.reports.figure import render
 from coppice.reports.headline import Headline
 from coppice.reports.html import html_page
 from coppice.reports.search_records import read_search

@@ -1,6 +1,6 @@
 """The points of a study: means over folds and seeds, with intervals, and the fronts that they are on."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -178,8 +178,10 @@ def _unpruned(done: pd.DataFrame) -> tuple[pd.DataFrame | None, list[str]]:
 
 def _whole(done: pd.DataFrame) -> pd.Series:
     """Tell which points were measured on all the folds and seeds that most points share."""
-    sets = {name: frozenset(zip(part["fold"], part["seed"], strict=True)) for name, part in done.groupby("point")}
-    counts = Counter(sets.values())
+    sets: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)  # a group-by takes seconds for 10,000 points
+    for point, fold, seed in zip(done["point"], done["fold"], done["seed"], strict=True):
+        sets[point].add((fold, seed))
+    counts = Counter(map(frozenset, sets.values()))
     usual = max(counts, key=lambda each: (counts[each], len(each)), default=frozenset())
     return pd.Series({name: each >= usual for name, each in sets.items()}, dtype=bool)
 

@@ -13,7 +13,7 @@ import pandas as pd
 from coppice.core.errors import CoppiceError
 from coppice.core.files import plain_os_errors
 from coppice.core.units import percent_text
-from coppice.reports.figures import Figure
+from coppice.reports.figure import Figure
 from coppice.reports.study_looks import group_looks
 from coppice.reports.study_records import AXIS, StudyRecord
 from coppice.reports.wording import ms_text

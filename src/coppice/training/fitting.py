@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from coppice.core.seeds import seed_global
+from coppice.core.global_seed import seed_global
 from coppice.training.augment.augmenter import Augmenter
 from coppice.training.callbacks import MONITOR
 from coppice.training.mixup import mixup_loss

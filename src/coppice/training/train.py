@@ -14,7 +14,7 @@ from torch import Tensor
 
 from coppice.core.errors import CoppiceError
 from coppice.core.files import whole_file
-from coppice.core.seeds import seed_global
+from coppice.core.global_seed import seed_global
 from coppice.datasets.prepare import Prepared
 from coppice.datasets.splits import subset
 from coppice.networks.classifier import Classifier
