@@ -26,6 +26,7 @@ _HOMES = {
     "Evidence": "coppice.criteria.evidence",
     "FrontEnd": "coppice.audio.front_end",
     "Listener": "coppice.listening.listener",
+    "Machines": "coppice.training.devices.machines",
     "PruningPlan": "coppice.pruning.plan",
     "Recipe": "coppice.recipes.recipe",
     "Schedule": "coppice.pruning.planning.schedule",
@@ -154,6 +155,7 @@ if TYPE_CHECKING:
     from coppice.studies.run import run
     from coppice.studies.search import search_study
     from coppice.studies.sensitivity import sensitivity
+    from coppice.training.devices.machines import Machines
     from coppice.training.settings import TrainingSettings
     from coppice.training.teacher import Teacher
     from coppice.training.train import finetune, train

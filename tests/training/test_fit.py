@@ -8,7 +8,7 @@ import torch
 
 from coppice.core.errors import CoppiceError
 from coppice.networks.dcase2021 import DCASE2021
-from coppice.training import fit as fit_module
+from coppice.training import loop as loop_module
 from coppice.training.callbacks import ResumePoint
 from coppice.training.fit import fit
 from coppice.training.settings import TrainingSettings
@@ -62,7 +62,7 @@ def kill_at(monkeypatch):
 
     def at(epoch, how=None):
         body = {"epoch": epoch, "died": False} | ({"die": lambda self: how()} if how else {})
-        monkeypatch.setattr(fit_module, "ResumePoint", type("Once", (KilledAt,), body))
+        monkeypatch.setattr(loop_module, "ResumePoint", type("Once", (KilledAt,), body))
 
     return at
 

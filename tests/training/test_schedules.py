@@ -10,7 +10,7 @@ from torch import nn
 
 from coppice.audio.front_end import front_end
 from coppice.core.errors import CoppiceError
-from coppice.training import fit as fit_module
+from coppice.training import loop as loop_module
 from coppice.training.augment.augmenter import Augmenter
 from coppice.training.augment.device_ir import DeviceCopies
 from coppice.training.augment.settings import Augment, DeviceIR, FreqMixStyle, Gain, SpecAugment, TimeRoll
@@ -229,7 +229,7 @@ def killed_after(monkeypatch):
                     Once.died = True
                     raise Killed
 
-        monkeypatch.setattr(fit_module, "ResumePoint", Once)
+        monkeypatch.setattr(loop_module, "ResumePoint", Once)
 
     return after
 

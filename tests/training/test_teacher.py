@@ -48,7 +48,7 @@ def test_blended_clips_have_blended_teachers():
     torch.manual_seed(0)
     hard = mixup_loss(network, inputs, targets, alpha=0.3)
     torch.manual_seed(0)
-    taught = mixup_loss(network, inputs, targets, alpha=0.3, soft=soft, teacher=teacher)
+    taught = mixup_loss(network, inputs, targets, alpha=0.3, soft=soft, lesson=teacher.lesson)
     entropy = hard - taught  # of the blended targets: cross-entropy is divergence and entropy
     assert 0 < float(entropy.detach()) < 0.7
 

@@ -8,7 +8,7 @@ import typer
 from coppice.cli.clips import clips_key, open_clips
 from coppice.cli.export import print_latency
 from coppice.cli.hearing import HearingRuntime, open_hearing
-from coppice.cli.options import BadClips, Epochs, Patience, Root, Seed, Source, TestFold
+from coppice.cli.options import BadClips, Devices, Epochs, NumNodes, Patience, Root, Seed, Source, TestFold
 from coppice.cli.output import (
     JsonFlag,
     ModelArgument,
@@ -47,6 +47,8 @@ def train(
     epochs: Epochs = 200,
     patience: Patience = 30,
     seed: Seed = 0,
+    devices: Devices = 1,
+    num_nodes: NumNodes = 1,
 ) -> None:
     """Train a network; OUT becomes a folder with checkpoint, history, metrics and predictions.
 
@@ -55,6 +57,8 @@ def train(
     from coppice.audio.front_end import front_end
     from coppice.recipes.record import record
     from coppice.recipes.stages import do_single_stage
+    from coppice.training.devices.helping import helped
+    from coppice.training.devices.machines import Machines
     from coppice.training.settings import TrainingSettings
     from coppice.training.train import train as train_network
 
@@ -62,12 +66,16 @@ def train(
         sizes = [int(width) for width in widths.split(",")]
     except ValueError:
         raise CoppiceError(f"--widths {widths!r} is not a list of whole numbers; write --widths 16,16,32.") from None
+    machines = Machines(devices, num_nodes)
+    if helped(machines):
+        return
     prepared = open_clips(data, root, front_end(preset, duration_s=duration), test_fold, bad_clips)
     settings = TrainingSettings(epochs=epochs, patience=patience, seed=seed)
     config = {"widths": sizes, "dense": dense}
 
     def work(folder: Path) -> None:
-        record(train_network(prepared, config=config, settings=settings, folder=folder), prepared, folder)
+        trained = train_network(prepared, config=config, settings=settings, folder=folder, machines=machines)
+        record(trained, prepared, folder)
 
     inputs = {"settings": str(settings), "config": config, "data": clips_key(prepared)}
     do_single_stage(out, inputs, work)
@@ -90,6 +98,8 @@ def finetune(
     epochs: Epochs = 200,
     patience: Patience = 20,
     seed: Seed = 0,
+    devices: Devices = 1,
+    num_nodes: NumNodes = 1,
 ) -> None:
     """Train on from a network's weights; OUT becomes a folder as with `train`.
 
@@ -100,10 +110,15 @@ def finetune(
     from coppice.networks.loading import load
     from coppice.recipes.record import record
     from coppice.recipes.stages import do_single_stage
+    from coppice.training.devices.helping import helped
+    from coppice.training.devices.machines import Machines
     from coppice.training.settings import TrainingSettings
     from coppice.training.teacher import Teacher
     from coppice.training.train import finetune as train_on
 
+    machines = Machines(devices, num_nodes)
+    if helped(machines):
+        return
     classifier = load(model)
     said = None
     if teacher:
@@ -113,7 +128,15 @@ def finetune(
     settings = TrainingSettings(epochs=epochs, patience=patience, seed=seed)
 
     def work(folder: Path) -> None:
-        tuned = train_on(classifier, prepared, settings=settings, fraction=fraction, folder=folder, teacher=said)
+        tuned = train_on(
+            classifier,
+            prepared,
+            settings=settings,
+            fraction=fraction,
+            folder=folder,
+            teacher=said,
+            machines=machines,
+        )
         record(tuned, prepared, folder)
 
     inputs: dict[str, Any] = {

@@ -25,3 +25,12 @@ Patience = Annotated[int, typer.Option(help="Stop after so many epochs without a
 Seed = Annotated[int, typer.Option(help="Seed.")]
 Criterion = Annotated[str, typer.Option("--criterion", "-c", help="How filters are ranked.")]
 Layers = Annotated[list[str] | None, typer.Option("--layer", help="Only this layer. Repeatable.")]
+Devices = Annotated[
+    int, typer.Option(help="GPUs that share every batch of a fit; without a GPU, processes that divide the cores.")
+]
+NumNodes = Annotated[
+    int,
+    typer.Option(
+        help="Machines that share every batch; each runs this command with MASTER_ADDR, MASTER_PORT and NODE_RANK set."
+    ),
+]

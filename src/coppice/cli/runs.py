@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from coppice.cli.options import Devices, NumNodes
 from coppice.cli.output import print_line
 
 Changes = Annotated[
@@ -26,14 +27,17 @@ def run(
     set_: Changes = None,
     out: Out = None,
     jobs: Annotated[int, typer.Option(help="Processes, for runs over folds or seeds.")] = 1,
+    devices: Devices = 1,
+    num_nodes: NumNodes = 1,
 ) -> None:
     """Carry out a recipe: clips, training, pruning, fine-tuning, 16 bit, report.
 
     A run that was interrupted goes on where it stopped; stages whose inputs have not changed are not done again.
 
-    Example: `coppice run esc10 --set data.root=esc10-folder --set folds=all --set "seeds=[0,1,2]"`
+    Example: `coppice run esc10 --set data.root=esc10-folder --set folds=all --set "seeds=[0,1,2]"`,
+    `coppice run recipe.yaml --devices 2`
     """
-    _run(recipe, set_, out, jobs)
+    _run(recipe, set_, out, jobs, devices, num_nodes)
 
 
 def demo(set_: Changes = None, out: Out = None) -> None:
@@ -66,10 +70,17 @@ def report(
             print_line(f"figure: {path}")
 
 
-def _run(recipe: str, changes: list[str] | None, out: Path | None, jobs: int) -> None:
+def _run(
+    recipe: str, changes: list[str] | None, out: Path | None, jobs: int, devices: int = 1, num_nodes: int = 1
+) -> None:
     from coppice.recipes.recipe import load_recipe
+    from coppice.training.devices.machines import Machines
 
-    chosen = load_recipe(recipe, changes=changes or ())  # a mistake in it shows before torch is imported
+    machines = Machines(devices, num_nodes)
+    # A mistake in it shows before torch is imported; a machine that only helps need not have it.
+    chosen = load_recipe(recipe, changes=changes or ()) if machines.leads else recipe
     from coppice.studies.run import run as run_recipe
 
-    print_line(f"report: {run_recipe(chosen, out=out, jobs=jobs)}")
+    report = run_recipe(chosen, out=out, jobs=jobs, machines=machines)
+    if report is not None:
+        print_line(f"report: {report}")

@@ -9,13 +9,14 @@ import torch
 
 from coppice import __version__
 from coppice.core.processor import processor
+from coppice.training.devices.machines import ONE_DEVICE, Machines
 from coppice.training.precision import choose_precision
 
 _PACKAGES = ("torch", "lightning", "numpy", "pandas", "scikit-learn", "soundfile", "soxr", "safetensors", "altair")
 
 
-def environment(precision: str = "auto") -> dict[str, str]:
-    """Return versions, processor, threads and arithmetic as text.
+def environment(precision: str = "auto", machines: Machines = ONE_DEVICE) -> dict[str, str]:
+    """Return versions, processor, threads and arithmetic as text; and the devices of the fits, where there are several.
 
     Examples
     --------
@@ -34,6 +35,8 @@ def environment(precision: str = "auto") -> dict[str, str]:
         "training arithmetic": f"{chosen.name} ({chosen.reason})",
         "evaluation arithmetic": "float32, scores in float64",
     }
+    if machines.processes > 1:
+        facts["training devices"] = f"{machines.devices} on each of {machines.num_nodes} machines"
     for package in _PACKAGES:
         try:
             facts[package] = version(package)

@@ -29,6 +29,7 @@ from coppice.recipes.stages import Stage, do_stage, locked_run, refuse_foreign, 
 from coppice.recipes.steps import PlainStep, do_step, plain_steps
 from coppice.recipes.teachers import open_teacher, outside
 from coppice.reports.report import write_report
+from coppice.training.devices.machines import ONE_DEVICE, Machines
 from coppice.training.loggers import open_loggers
 from coppice.training.train import finetune, train
 
@@ -52,10 +53,22 @@ class SingleRun:
         Whether to measure latency; beside other runs it would say nothing.
     jobs : int >= 1
         How many runs go side by side on this machine.
+    machines : Machines
+        What the fits run on.
     """
 
-    def __init__(self, recipe: Recipe, data: Prepared, folder: Path, *, timed: bool = True, jobs: int = 1) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: Prepared,
+        folder: Path,
+        *,
+        timed: bool = True,
+        jobs: int = 1,
+        machines: Machines = ONE_DEVICE,
+    ) -> None:
         self.recipe, self.data, self.folder, self.timed, self.jobs = recipe, data, folder, timed, jobs
+        self.machines = machines
         self.seed = recipe.seeds[0]
         self.done: list[tuple[dict[str, Any], Stage]] = []
         self._data_digest = ""
@@ -75,7 +88,7 @@ class SingleRun:
         return write_report(self.folder)
 
     def _write_inputs(self) -> None:
-        write_json(self.folder / "environment.json", environment(self.recipe.training.precision))
+        write_json(self.folder / "environment.json", environment(self.recipe.training.precision, self.machines))
         write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
         data = self.data
         table = data.dataset.clips.assign(side=data.side_of_clips())
@@ -124,6 +137,7 @@ class SingleRun:
                     teacher=open_teacher(said.distil, unpruned=None),
                     normalisation=said.normalisation,
                     loggers=loggers,
+                    machines=self.machines,
                 )
             record(trained, self.data, folder)
 
@@ -154,6 +168,7 @@ class SingleRun:
                         folder=folder,
                         teacher=open_teacher(step.finetune.distil, unpruned=trained.folder / _CHECKPOINT),
                         loggers=loggers,
+                        machines=self.machines,
                     )
             else:
                 classifier, plan = do_step(classifier, step, seed=self.seed, data=self.data)
@@ -263,7 +278,14 @@ def _latency_digest(path: Path) -> str | None:
         return None  # missing or damaged: measured again
 
 
-def run_single(recipe: Recipe, folder: Path, *, data: Prepared | None = None, jobs: int = 1) -> Path:
+def run_single(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    data: Prepared | None = None,
+    jobs: int = 1,
+    machines: Machines = ONE_DEVICE,
+) -> Path:
     """Carry out a recipe with one split and one seed.
 
     Parameters
@@ -276,6 +298,8 @@ def run_single(recipe: Recipe, folder: Path, *, data: Prepared | None = None, jo
         The clips, when they are already open.
     jobs : int >= 1
         How many runs go side by side on this machine, so that their energy is not counted twice.
+    machines : Machines
+        What the fits run on.
 
     Returns
     -------
@@ -293,4 +317,4 @@ def run_single(recipe: Recipe, folder: Path, *, data: Prepared | None = None, jo
         data = open_material(recipe)
     check_systems(recipe, data)
     with locked_run(folder):
-        return SingleRun(recipe, data, folder, jobs=jobs).do()
+        return SingleRun(recipe, data, folder, jobs=jobs, machines=machines).do()

@@ -23,6 +23,7 @@ from coppice.recipes.recipe import Recipe
 from coppice.recipes.run import run_single
 from coppice.recipes.stages import locked_run, stage_energy
 from coppice.reports.report import write_report
+from coppice.training.devices.machines import ONE_DEVICE, Machines
 
 RESAMPLES = 2000
 _COSTS = (
@@ -36,7 +37,7 @@ _COSTS = (
 )
 
 
-def run_cross_validation(recipe: Recipe, folder: Path, *, jobs: int = 1) -> Path:
+def run_cross_validation(recipe: Recipe, folder: Path, *, jobs: int = 1, machines: Machines = ONE_DEVICE) -> Path:
     """Carry out a recipe for every fold (``folds: all``) and every seed, and summarise.
 
     Each fold is the test fold once, with the fold before it for validation; nothing is chosen on a test fold.
@@ -50,6 +51,8 @@ def run_cross_validation(recipe: Recipe, folder: Path, *, jobs: int = 1) -> Path
     jobs : int >= 1
         Processes; the processor's threads are divided among them. Numbers may differ in the last bits between
         numbers of threads.
+    machines : Machines
+        What the fits run on; several devices with one job only.
 
     Returns
     -------
@@ -65,13 +68,13 @@ def run_cross_validation(recipe: Recipe, folder: Path, *, jobs: int = 1) -> Path
     singles = expand(recipe, data.dataset)
     check_systems(recipe, data)
     with locked_run(folder):
-        write_json(folder / "environment.json", environment(recipe.training.precision))
+        write_json(folder / "environment.json", environment(recipe.training.precision, machines))
         write_text(folder / "recipe.yaml", recipe.to_yaml())
         tasks = [(single, folder / name) for name, single in singles.items()]
         if jobs == 1:
             for number, (single, place) in enumerate(tasks, start=1):
                 say(f"run {number} of {len(tasks)}: {place.name}")
-                run_single(single, place)
+                run_single(single, place, machines=machines)
         else:
             threads = max(1, cpu_count() // jobs)
             done = Parallel(n_jobs=jobs, return_as="generator_unordered")(

@@ -135,13 +135,16 @@ class ResumePoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the resume point whole, if it is time."""
-        if time.monotonic() - self._last < self.every_s:
+        # All processes of a fit write together or not at all, and only the first one touches the disk.
+        if not trainer.strategy.broadcast(time.monotonic() - self._last >= self.every_s):
             return
         with plain_os_errors("write", self.path):
             temporary = self.path.with_name(f".{self.path.name}.partial")
             try:
                 trainer.save_checkpoint(temporary)
-                temporary.replace(self.path)
+                if trainer.is_global_zero:
+                    temporary.replace(self.path)
             finally:
-                temporary.unlink(missing_ok=True)
+                if trainer.is_global_zero:
+                    temporary.unlink(missing_ok=True)
         self._last = time.monotonic()

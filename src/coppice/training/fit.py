@@ -1,42 +1,28 @@
 """Fit a network to clips with Lightning: early stopping, the best epoch's weights, exact resume."""
 
 import copy
-import logging
 import math
-import pickle
-import signal
-import threading
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from jaxtyping import Float, Int
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor
+from jaxtyping import Float
 from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 
 from coppice.core.errors import CoppiceError
 from coppice.core.files import make_folder
 from coppice.core.progress import progress_bar, say
-from coppice.training.allocator import keep_freed_memory
 from coppice.training.augment.augmenter import Augmenter
 from coppice.training.averaging import average_weights, remeasure_norms_
-from coppice.training.batches import ordered_batches, shuffled_batches
-from coppice.training.callbacks import MONITOR, BestEpochs, EpochBar, History, ResumePoint, StaysStopped
-from coppice.training.fitting import Fitting
-from coppice.training.layout import training_layout
-from coppice.training.memory import plain_out_of_memory
+from coppice.training.callbacks import MONITOR
+from coppice.training.devices.crew import loop_together
+from coppice.training.devices.machines import ONE_DEVICE, Machines
+from coppice.training.loop import FitJob, Inputs, Targets, loop
 from coppice.training.precision import Precision, choose_precision
 from coppice.training.settings import TrainingSettings
 from coppice.training.teacher import Teacher
-
-Inputs = Float[Tensor, "clips 1 mels frames"]
-Targets = Int[Tensor, " clips"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +68,7 @@ def fit(
     teacher: Teacher | None = None,
     augmenter: Augmenter | None = None,
     loggers: Sequence[Logger] = (),
+    machines: Machines = ONE_DEVICE,
 ) -> Fitted:
     """Fit a copy of a network and return it with its best epoch's weights.
 
@@ -111,6 +98,8 @@ def fit(
         (:func:`coppice.training.augment.build.build_augmenter`).
     loggers : sequence of lightning.pytorch.loggers.Logger
         Get the settings, and what the history has of every epoch.
+    machines : Machines
+        On how many devices and machines; they share every batch.
 
     Returns
     -------
@@ -119,7 +108,8 @@ def fit(
     Raises
     ------
     CoppiceError
-        If there are no clips, the resume point is damaged, the loss is never a number, or the memory does not suffice.
+        If there are no clips, the resume point is damaged, the loss is never a number, the memory does not suffice, or
+        the devices or machines are not there.
     KeyboardInterrupt
         On Ctrl-C, after which the same call resumes.
     """
@@ -129,60 +119,40 @@ def fit(
             raise CoppiceError(f"there are no {side} clips; check the split.")
     if settings.augment is not None and augmenter is None:
         raise CoppiceError("the settings have augment but fit got no augmenter; give one, or call train or finetune.")
+    machines.check(settings.batch_size)
     precision = choose_precision(settings.precision)
     say(f"{description} in {precision.name}: {precision.reason}")
-    keep_freed_memory()
     warmup, steps = _steps(settings, len(train[1]))
-    module = Fitting(
-        copy.deepcopy(network).float().train(),
-        settings,
-        teacher=teacher,
-        augmenter=augmenter,
+    resume = make_folder(folder) / "resume.ckpt" if folder is not None else None
+    job = FitJob(
+        network=network,
+        train=train,
+        validation=validation,
+        settings=settings,
+        precision=precision,
         warmup=warmup,
         steps=steps,
+        soft=soft,
+        lesson=teacher.lesson if teacher is not None else None,
+        augmenter=augmenter,
+        resume=resume,
+        logged=bool(loggers),
     )
-    _hold_frozen_(module)
-    module.to(memory_format=training_layout(network))
-    best = BestEpochs(count=settings.soup, choose=settings.choose, start=settings.choose_from)
-    history = History()
-    resume = make_folder(folder) / "resume.ckpt" if folder is not None else None
-    with progress_bar(description, settings.epochs) as advance, _quiet_lightning():
-        early = EarlyStopping(MONITOR, patience=settings.patience, mode="min")
-        callbacks: list[Any] = [best, early, history, StaysStopped(early, history)]
-        callbacks += [EpochBar(advance, history)] + ([ResumePoint(resume)] if resume else [])
-        callbacks += [LearningRateMonitor("epoch")] if loggers else []
-        for logger in loggers:
-            logger.log_hyperparams(settings.to_dict())
-        trainer = Trainer(
-            max_epochs=settings.epochs,
-            precision=precision.lightning,
-            accumulate_grad_batches=settings.accumulate,
-            devices=1,
-            callbacks=callbacks,
-            logger=list(loggers) or False,
-            enable_checkpointing=resume is not None,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
-        # Which clip is which comes last, for augmentation that has copies of some.
-        more = [] if soft is None else [soft]
-        more += [] if augmenter is None else [torch.arange(len(train[1]))]
-        with _plain_interrupt(), plain_out_of_memory(settings.batch_size):
-            trainer.fit(
-                module,
-                shuffled_batches(*train, *more, batch_size=settings.batch_size, seed=settings.seed),
-                ordered_batches(*validation, batch_size=64),
-                ckpt_path=str(resume) if resume and _is_resume_point(resume) else None,
-                weights_only=True,
-            )
-    if not best.kept:
+    for logger in loggers:
+        logger.log_hyperparams(settings.to_dict())
+    # On a machine that only helps nothing moves a bar.
+    with progress_bar(description, settings.epochs, after_s=0.0 if machines.leads else math.inf) as advance:
+        if machines.processes == 1:
+            looped = loop(job, advance=advance, loggers=loggers)
+        else:
+            looped = loop_together(job, machines, advance=advance, loggers=loggers, description=description)
+    kept, rows = looped.kept, looped.rows
+    if not kept:
         raise CoppiceError(
             f"training did not produce a single finite validation log-loss from epoch {settings.choose_from} on, and "
-            f"stopped in epoch {len(history.rows) - 1}; use a smaller learning_rate (it was "
-            f"{settings.learning_rate:g})."
+            f"stopped in epoch {len(rows) - 1}; use a smaller learning_rate (it was {settings.learning_rate:g})."
         )
-    states = [weights for _, _, weights in best.kept]
+    states = [weights for _, weights in kept]
     fitted = copy.deepcopy(network).float().cpu()
     fitted.load_state_dict(states[0] if len(states) == 1 else average_weights(states))
     if len(states) > 1:
@@ -193,19 +163,19 @@ def fit(
             f"(it was {settings.learning_rate:g})."
         )
     stopped = f"no better validation log-loss for {settings.patience} epochs"
-    if not math.isfinite(history.rows[-1][MONITOR]):
-        stopped = f"validation log-loss was not a number in epoch {len(history.rows) - 1}"
-        say(f"{description}: {stopped}; the weights of epoch {best.epoch} are kept. Try a smaller learning_rate.")
-    elif len(history.rows) == settings.epochs:
+    if not math.isfinite(rows[-1][MONITOR]):
+        stopped = f"validation log-loss was not a number in epoch {len(rows) - 1}"
+        say(f"{description}: {stopped}; the weights of epoch {kept[0][0]} are kept. Try a smaller learning_rate.")
+    elif len(rows) == settings.epochs:
         stopped = "all epochs run"
     return Fitted(
         network=fitted.eval(),
-        best_epoch=best.epoch,
-        epochs=len(history.rows),
+        best_epoch=kept[0][0],
+        epochs=len(rows),
         stopped=stopped,
-        history=history.rows,
+        history=rows,
         precision=precision,
-        soup=tuple(epoch for _, epoch, _ in best.kept) if len(states) > 1 else (),
+        soup=tuple(epoch for epoch, _ in kept) if len(states) > 1 else (),
     )
 
 
@@ -220,50 +190,3 @@ def _steps(settings: TrainingSettings, clips: int) -> tuple[int, int]:
             f"{settings.learning_rate:g}; give fewer warmup_steps"
         )
     return warmup, total
-
-
-def _hold_frozen_(module: nn.Module) -> None:
-    """Put layers whose parameters are all frozen in eval mode, which Lightning leaves as it finds it."""
-    for layer in module.modules():
-        parameters = list(layer.parameters(recurse=False))
-        if parameters and not any(parameter.requires_grad for parameter in parameters):
-            layer.eval()
-
-
-def _is_resume_point(file: Path) -> bool:
-    if not file.exists():
-        return False
-    try:
-        torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, OSError) as error:
-        raise CoppiceError(f"{file} is damaged, so training cannot go on from it; delete it to begin again.") from error
-    return True
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    # Its hints are about workers and loggers, which do not apply to batches that lie in memory.
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning.*")
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-@contextmanager
-def _plain_interrupt() -> Iterator[None]:
-    # Lightning turns Ctrl-C into SystemExit(1) and leaves SIGINT ignored; the caller expects KeyboardInterrupt.
-    main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if main else None
-    try:
-        yield
-    except SystemExit as error:
-        raise KeyboardInterrupt from error
-    finally:
-        if handler is not None:
-            signal.signal(signal.SIGINT, handler)

@@ -4,7 +4,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from coppice.training.teacher import Teacher, taught_loss
+from coppice.training.teacher import Lesson, taught_loss
+
+_ALL = slice(None)
 
 
 def mixup_loss(
@@ -14,7 +16,8 @@ def mixup_loss(
     *,
     alpha: float,
     soft: Float[Tensor, "clips classes"] | None = None,
-    teacher: Teacher | None = None,
+    lesson: Lesson | None = None,
+    rows: slice = _ALL,
 ) -> Float[Tensor, ""]:
     """Return the cross-entropy of blended clips (Zhang et al., ICLR 2018).
 
@@ -30,9 +33,11 @@ def mixup_loss(
     alpha : float >= 0
         0: no blending, plain cross-entropy.
     soft : Tensor, optional
-        With ``teacher``: what it says of the clips, blended like the labels.
-    teacher : Teacher, optional
-        See :func:`coppice.training.teacher.taught_loss`.
+        What a teacher says of the clips, blended like the labels.
+    lesson : Lesson, optional
+        How much that counts: see :func:`coppice.training.teacher.taught_loss`.
+    rows : slice
+        Of the blended batch, those that are heard and whose mean is returned; all, if not given.
 
     Examples
     --------
@@ -41,21 +46,22 @@ def mixup_loss(
     torch.Size([])
     """
     if alpha == 0:
-        logits = network(inputs)
-        return _taught(nn.functional.cross_entropy(logits, targets), logits, soft, teacher)
+        logits = network(inputs[rows])
+        hard = nn.functional.cross_entropy(logits, targets[rows])
+        return _taught(hard, logits, soft if soft is None else soft[rows], lesson)
     share = torch.distributions.Beta(alpha, alpha).sample((len(targets),)).to(inputs.device, inputs.dtype)
-    share = torch.maximum(share, 1 - share)
-    other = torch.randperm(len(targets), device=targets.device)
+    share = torch.maximum(share, 1 - share)[rows]
+    other = torch.randperm(len(targets), device=targets.device)[rows]
     wide = share[:, None, None, None]
-    logits = network(wide * inputs + (1 - wide) * inputs[other])
-    own = nn.functional.cross_entropy(logits, targets, reduction="none")
+    logits = network(wide * inputs[rows] + (1 - wide) * inputs[other])
+    own = nn.functional.cross_entropy(logits, targets[rows], reduction="none")
     others = nn.functional.cross_entropy(logits, targets[other], reduction="none")
     if soft is not None:
-        soft = share[:, None] * soft + (1 - share[:, None]) * soft[other]
-    return _taught((share * own + (1 - share) * others).mean(), logits, soft, teacher)
+        soft = share[:, None] * soft[rows] + (1 - share[:, None]) * soft[other]
+    return _taught((share * own + (1 - share) * others).mean(), logits, soft, lesson)
 
 
-def _taught(hard: Tensor, logits: Tensor, soft: Tensor | None, teacher: Teacher | None) -> Tensor:
-    if soft is None or teacher is None:
+def _taught(hard: Tensor, logits: Tensor, soft: Tensor | None, lesson: Lesson | None) -> Tensor:
+    if soft is None or lesson is None:
         return hard
-    return taught_loss(hard, logits, soft, weight=teacher.weight, temperature=teacher.temperature)
+    return taught_loss(hard, logits, soft, weight=lesson.weight, temperature=lesson.temperature)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +14,19 @@ from coppice.datasets.prepare import Prepared
 from coppice.networks.classifier import Classifier
 
 _AT_A_TIME = 256  # clips between two marks of the progress bar; a multiple of the classifiers' own batches
+
+
+class Lesson(NamedTuple):
+    """How much of a fit is about what a teacher says; without the teacher, which has then spoken.
+
+    Attributes
+    ----------
+    weight, temperature : float
+        See :class:`Teacher`.
+    """
+
+    weight: float
+    temperature: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +72,11 @@ class Teacher:
     def classifiers(self) -> tuple[Classifier, ...]:
         """The teachers, one or several."""
         return (self.classifier,) if isinstance(self.classifier, Classifier) else tuple(self.classifier)
+
+    @property
+    def lesson(self) -> Lesson:
+        """How much it counts."""
+        return Lesson(self.weight, self.temperature)
 
     def check(self, student: Classifier) -> None:
         """Refuse a teacher of something else.

@@ -20,6 +20,7 @@ from coppice.datasets.splits import subset
 from coppice.networks.classifier import Classifier
 from coppice.networks.registry import build_for_clips
 from coppice.training.augment.build import build_augmenter
+from coppice.training.devices.machines import ONE_DEVICE, Machines
 from coppice.training.fit import Fitted, fit
 from coppice.training.settings import TrainingSettings
 from coppice.training.teacher import Teacher
@@ -37,6 +38,7 @@ def train(
     teacher: Teacher | None = None,
     normalisation: str = "bands",
     loggers: Sequence[Logger] = (),
+    machines: Machines = ONE_DEVICE,
 ) -> Classifier:
     """Train a network from scratch.
 
@@ -60,6 +62,9 @@ def train(
         Whether the network takes log-mel with mean 0 and standard deviation 1 in every band, or as it is.
     loggers : sequence of lightning.pytorch.loggers.Logger
         Get the settings, and what the history has of every epoch.
+    machines : Machines
+        Devices and machines that share every batch; docs/training.md. Several machines call this alike, and only the
+        first one writes.
 
     Returns
     -------
@@ -69,7 +74,7 @@ def train(
     Raises
     ------
     CoppiceError
-        For a network that does not fit the data, or training that diverges.
+        For a network that does not fit the data, training that diverges, or devices that are not there.
     """
     settings = settings or TrainingSettings()
     if normalisation not in ("bands", "none"):
@@ -96,6 +101,7 @@ def train(
         what="train",
         teacher=teacher,
         loggers=loggers,
+        machines=machines,
     )
 
 
@@ -109,6 +115,7 @@ def finetune(
     folder: Path | None = None,
     teacher: Teacher | None = None,
     loggers: Sequence[Logger] = (),
+    machines: Machines = ONE_DEVICE,
 ) -> Classifier:
     """Train on from the weights a classifier has, with a new optimizer.
 
@@ -125,7 +132,7 @@ def finetune(
         Share of the training clips to use: stratified, seeded, whole recordings.
     device : str, optional
         Only clips of this recording device, for training and for validation.
-    folder, teacher, loggers : optional
+    folder, teacher, loggers, machines : optional
         See :func:`train`.
 
     Returns
@@ -136,7 +143,7 @@ def finetune(
     Raises
     ------
     CoppiceError
-        If data and classifier do not go together, or training diverges.
+        If data and classifier do not go together, training diverges, or devices are not there.
     """
     classifier = at_home_in(data, classifier)
     settings = settings or TrainingSettings()
@@ -150,6 +157,7 @@ def finetune(
         what="finetune",
         teacher=teacher,
         loggers=loggers,
+        machines=machines,
     )
 
 
@@ -197,7 +205,9 @@ def _fit(
     what: str,
     teacher: Teacher | None,
     loggers: Sequence[Logger],
+    machines: Machines,
 ) -> Classifier:
+    machines.check(settings.batch_size)
     rows, checked = data.split.train, data.split.validation
     if device is not None:
         rows, checked = (data.of_device(part, device) for part in ("train", "validation"))
@@ -208,20 +218,21 @@ def _fit(
         return classifier.normalise(log_mel)
 
     augmenter = build_augmenter(classifier, data, rows, settings)
-    soft = None if teacher is None else _soft_targets(teacher, classifier, data, rows, folder)
+    soft = None if teacher is None or not machines.leads else _soft_targets(teacher, classifier, data, rows, folder)
     fitted = fit(
         classifier.network,
         (inputs(data.log_mel("train", rows)), data.targets("train", rows)),
         (inputs(data.log_mel("validation", checked)), data.targets("validation", checked)),
         settings=settings,
-        folder=folder,
+        folder=folder if machines.leads else None,
         description={"train": "training", "finetune": "fine-tuning"}[what],
         soft=soft,
         teacher=teacher,
         augmenter=augmenter,
-        loggers=loggers,
+        loggers=loggers if machines.leads else (),
+        machines=machines,
     )
-    if folder is not None:
+    if folder is not None and machines.leads:
         with whole_file(folder / "history.csv") as temporary:
             pd.DataFrame(fitted.history).to_csv(temporary, index=False)
         for name in ("resume.ckpt", _SAID):

@@ -1,0 +1,1 @@
+"""One fit in several processes: on GPUs, on cores, on machines."""

@@ -1,0 +1,143 @@
+"""Where the processes of a fit find each other: a store that the first machine keeps."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from torch.distributed import DistNetworkError, FileStore, PrefixStore, Store, TCPStore
+
+from coppice.core.errors import CoppiceError
+from coppice.core.progress import say
+from coppice.training.devices.machines import Machines
+
+_ASK = timedelta(seconds=10)
+_GATHER = timedelta(minutes=10)  # for processes of all machines to load PyTorch
+
+
+class Meeting:
+    """Where several machines meet for all fits of a program, one after the other.
+
+    Parameters
+    ----------
+    store : TCPStore
+        Kept by the first machine.
+    """
+
+    def __init__(self, store: TCPStore) -> None:
+        self._store, self._fits = store, 0
+
+    def next_fit(self) -> "FitMeeting":
+        """Return the place of the next fit; every machine counts for itself."""
+        self._fits += 1
+        return FitMeeting(self._store, self._fits)
+
+
+class FitMeeting:
+    """What the machines of one fit tell each other; values are JSON.
+
+    Parameters
+    ----------
+    store : Store
+        What all of them can reach.
+    number : int
+        Of the fit, from 1.
+    """
+
+    def __init__(self, store: Store, number: int = 1) -> None:
+        self.number = number
+        self._store = PrefixStore(f"fit{number}", store)
+
+    @property
+    def of_processes(self) -> Store:
+        """Where the processes find each other."""
+        return PrefixStore("processes", self._store)
+
+    def tell(self, key: str, value: Any) -> None:
+        """Write a value for all to read."""
+        self._store.set(key, json.dumps(value))
+
+    def told(self, key: str) -> Any:
+        """Return a value, or None as long as nobody has told it.
+
+        Raises
+        ------
+        CoppiceError
+            If the first machine is gone.
+        """
+        with _first_machine_there():
+            return json.loads(self._store.get(key)) if self._store.check([key]) else None
+
+    def count(self, key: str, more: int = 1) -> int:
+        """Count one more, or none with ``more`` 0, and return how many there are.
+
+        Raises
+        ------
+        CoppiceError
+            If the first machine is gone.
+        """
+        with _first_machine_there():
+            return int(self._store.add(key, more))
+
+
+@contextmanager
+def _first_machine_there() -> Iterator[None]:
+    try:
+        yield
+    except DistNetworkError as error:
+        raise CoppiceError("the first machine is gone; start the same command again on every machine.") from error
+
+
+def on_this_machine(folder: Path) -> FitMeeting:
+    """Return the meeting of processes of one machine: a file, so that no port is opened for it."""
+    return FitMeeting(FileStore(str(folder / "meeting"), -1))
+
+
+def led_by(address: tuple[str, int], number: int) -> FitMeeting:
+    """Return the meeting of a fit whose first machine is known to listen."""
+    host, port = address
+    return FitMeeting(TCPStore(host, port, is_master=False, timeout=_GATHER), number)
+
+
+@cache
+def between(machines: Machines) -> Meeting:
+    """Open the meeting of several machines, or come to it; it lasts as long as the program of the first machine.
+
+    Raises
+    ------
+    CoppiceError
+        If the port is taken on the first machine, or its address is none.
+    """
+    host, port = machines.address
+    if not machines.leads:
+        say(f"machine {machines.node + 1} of {machines.num_nodes}: looking for the first one at {host}:{port}")
+        _wait_for(host, port)
+    try:
+        store = TCPStore(host, port, is_master=machines.leads, wait_for_workers=False, timeout=_ASK)
+    except (DistNetworkError, RuntimeError) as error:
+        if machines.leads:
+            raise CoppiceError(
+                f"port {port} (MASTER_PORT) cannot be had on this machine; choose another one, the same on all "
+                "machines."
+            ) from error
+        raise CoppiceError(
+            f"what answers at {host}:{port} is no fit of coppice; correct MASTER_ADDR and MASTER_PORT."
+        ) from error
+    return Meeting(store)
+
+
+def _wait_for(host: str, port: int) -> None:
+    """Wait until the first machine listens, however long that takes."""
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=_ASK.total_seconds()).close()
+            return
+        except socket.gaierror as error:
+            raise CoppiceError(f"there is no machine {host!r} (MASTER_ADDR); give its name or address.") from error
+        except OSError:
+            time.sleep(1)
