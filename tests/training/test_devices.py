@@ -1,9 +1,18 @@
+import copy
+import json
 import os
+import signal
+import socket
 import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import psutil
 import pytest
 import torch
 from joblib import cpu_count
@@ -13,9 +22,14 @@ from bad_networks import Bad, Killed, Wrong
 from coppice.audio.front_end import front_end
 from coppice.core.errors import CoppiceError
 from coppice.networks.dcase2021 import DCASE2021
+from coppice.recipes.recipe import load_recipe
+from coppice.recipes.run import run_single
+from coppice.studies.run import run
+from coppice.training import loop as loop_module
 from coppice.training.augment.augmenter import Augmenter
 from coppice.training.augment.device_ir import DeviceCopies
 from coppice.training.augment.settings import Augment, DeviceIR, FreqMixStyle, Gain
+from coppice.training.callbacks import ResumePoint
 from coppice.training.devices import machines as machines_module
 from coppice.training.devices import whole_batch
 from coppice.training.devices.failure import Failure, worst
@@ -30,8 +44,8 @@ from coppice.training.precision import choose_precision
 from coppice.training.settings import TrainingSettings
 from coppice.training.teacher import Lesson
 
-# What docs/training.md states, for float32. Adam divides by the size of the gradient, so that what is 0 but for
-# rounding, as of the biases before batch normalisation, moves by a share of the learning rate.
+# What docs/training.md states, for float32 and a few epochs. Adam divides a gradient by its own size: where it is 0 but
+# for rounding, as that of biases before batch normalisation, weights move by a share of the learning rate.
 TOLERANCE = 1e-4
 TWO = Machines(devices=2)
 
@@ -75,46 +89,37 @@ def rows(fitted):
     return [[value for key, value in row.items() if key != "seconds"] for row in fitted.history]
 
 
-def assert_same(one, other, sides, tolerance=TOLERANCE):
-    assert (one.best_epoch, one.epochs, one.stopped, one.soup) == (
-        other.best_epoch,
-        other.epochs,
-        other.stopped,
-        other.soup,
-    )
-    np.testing.assert_allclose(rows(one), rows(other), atol=tolerance)
+def choice(fitted):
+    return fitted.best_epoch, fitted.epochs, fitted.stopped, fitted.soup
+
+
+def assert_same(one, other, sides):
+    assert choice(one) == choice(other)
+    np.testing.assert_allclose(rows(one), rows(other), atol=TOLERANCE, rtol=0)
     with torch.no_grad():
         first, second = (fitted.network(sides[1][0]).softmax(1) for fitted in (one, other))
-    torch.testing.assert_close(first, second, atol=tolerance, rtol=0)
+    torch.testing.assert_close(first, second, atol=TOLERANCE, rtol=0)
     state = other.network.state_dict()
     for name, tensor in one.network.state_dict().items():
-        torch.testing.assert_close(tensor, state[name], atol=HOW.learning_rate if "bias" in name else 1e-3, rtol=0)
+        before_norm = name.startswith("conv") and name.endswith("bias")
+        torch.testing.assert_close(tensor, state[name], atol=HOW.learning_rate if before_norm else 1e-3, rtol=0)
 
 
 @two_cores
 def test_two_processes_give_what_one_gives(network, sides):
-    settings = replace(HOW, augment=AUGMENT)
-    soft = torch.full((27, 3), 1 / 3)
+    settings, before = replace(HOW, augment=AUGMENT), copy.deepcopy(network.state_dict())
     alone, together = (
         fit(network, *sides, settings=settings, augmenter=augmenter(), machines=machines)
         for machines in (Machines(), TWO)
     )
-    assert soft is not None
     assert_same(together, alone, sides)
+    assert type(together.network.bn1) is nn.BatchNorm2d
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
-@two_cores
-def test_a_mistake_in_one_process_is_one_sentence_and_ends_the_others(sides):
-    before = set(_children())
-    with pytest.raises(CoppiceError, match=r"^something about a clip\.$"):
-        fit(Bad(rank=1, step=2), *sides, settings=HOW, machines=TWO)
-    assert set(_children()) <= before
-
-
-def _children():
-    """Processes of fits that are alive on this machine."""
-    found = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True)
-    return [line for line in found.stdout.splitlines() if "devices.worker" in line]
+def test_the_tolerance_is_the_stated_one():
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    assert f"agree to {TOLERANCE:.4f} " in page
 
 
 # Parts, without processes.
@@ -218,16 +223,16 @@ def test_batch_normalisation_sees_the_rows_of_all_processes(shape, affine, momen
     torch.testing.assert_close(network(inputs), whole(inputs))
 
 
-@pytest.mark.parametrize("layer", [nn.Dropout(0.4), nn.Dropout2d(0.4)])
+@pytest.mark.parametrize("kind", [nn.Dropout, nn.Dropout2d])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_dropout_drops_what_the_whole_batch_drops(layer, layout):
+def test_dropout_drops_what_the_whole_batch_drops(kind, layout):
     inputs = torch.randn(7, 16, 5, 4).contiguous(memory_format=layout)
     torch.manual_seed(9)
-    expected = layer(inputs)
+    expected = kind(0.4)(inputs)
     parts = []
     for rank in range(2):
         share = Share(rank, 2)
-        network = see_whole_batch_(nn.Sequential(layer.train()), share)
+        network = see_whole_batch_(nn.Sequential(kind(0.4)), share)
         mine = inputs[share.take(7)]
         torch.manual_seed(9)
         parts.append(network(mine))
@@ -353,40 +358,185 @@ def test_a_batch_smaller_than_the_processes_is_refused(network, sides):
         fit(network, *sides, settings=replace(HOW, batch_size=1), machines=TWO)
 
 
+def test_what_was_done_stands_on_any_number_of_devices(tmp_path, monkeypatch):
+    monkeypatch.setenv("COPPICE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("coppice.recipes.run.write_report", lambda folder: folder / "report.html")
+    (tmp_path / "r.yaml").write_text(RECIPE)
+    recipe = load_recipe(tmp_path / "r.yaml")
+    run_single(recipe, tmp_path / "run")
+
+    def never(*given, **named):
+        raise AssertionError
+
+    monkeypatch.setattr("coppice.recipes.run.train", never)
+    monkeypatch.setattr("coppice.recipes.run.finetune", never)
+    run_single(recipe, tmp_path / "run", machines=TWO)
+    said = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert said["training devices"] == "2"
+
+
+RECIPE = """\
+name: small
+data: {source: synthetic, synthetic: {clips_per_class: 5, duration_s: 0.5}}
+front_end: {preset: dcase2021, duration_s: 0.5}
+network: {name: dcase2021, widths: [3, 4, 4], dense: 6}
+training: {epochs: 2, precision: float32}
+quantize: null
+systems:
+  thin:
+    - prune: {criterion: l1, ratios: 0.5}
+    - finetune: {epochs: 2, precision: float32}
+"""
+
+
+@pytest.mark.parametrize("given", [{"jobs": 2, "machines": TWO}, {"jobs": 2, "machines": Machines(num_nodes=2)}])
+def test_runs_side_by_side_do_not_share_devices(given):
+    with pytest.raises(CoppiceError, match=r"^jobs is 2 and each fit is on 2 devices; give jobs, which .* or devices"):
+        run("demo", **given)
+
+
 # Slow: every fit starts processes, which load PyTorch.
 
 
-@pytest.mark.proof
-@two_cores
-def test_what_is_not_a_number_in_every_epoch_is_one_sentence(network, sides):
-    bad = replace(HOW, learning_rate=9.9, schedule="constant", mixup=0.0, ema=0.0)
-    inputs = sides[1][0] * float("nan")
-    with pytest.raises(CoppiceError, match=r"^training did not produce a single finite validation log-loss"):
-        fit(network, sides[0], (inputs, sides[1][1]), settings=bad, machines=TWO)
+def workers():
+    """Processes of fits that this one has started and that are alive."""
+    mine = psutil.Process().children(recursive=True)
+    return [child.pid for child in mine if any("devices.worker" in word for word in child.cmdline())]
 
 
 @pytest.mark.proof
 @two_cores
-def test_our_own_mistakes_keep_their_traceback(sides):
+def test_a_mistake_in_one_process_is_one_sentence_and_ends_the_others(sides):
+    with pytest.raises(CoppiceError, match=r"^something about a clip\.$"):
+        fit(Bad(rank=1, step=2), *sides, settings=HOW, machines=TWO)
+    assert not workers()
+
+
+@pytest.mark.proof
+@two_cores
+def test_a_mistake_of_ours_keeps_its_traceback(sides):
     with pytest.raises(RuntimeError, match=r"(?s)a process of the fit failed:.*ZeroDivisionError: our mistake"):
         fit(Wrong(rank=0, step=2), *sides, settings=HOW, machines=TWO)
+    assert not workers()
 
 
 @pytest.mark.proof
 @two_cores
-def test_a_killed_process_ends_the_fit_which_goes_on_with_any_number_of_devices(sides, tmp_path):
-    settings = replace(HOW, epochs=400, patience=400)
+def test_validation_that_is_never_a_number_is_one_sentence(network, sides):
+    silent = (sides[1][0] * float("nan"), sides[1][1])
+    with pytest.raises(CoppiceError, match=r"^training did not produce a single finite validation log-loss"):
+        fit(network, sides[0], silent, settings=HOW, machines=TWO)
+
+
+@pytest.mark.proof
+@two_cores
+def test_a_fit_whose_process_was_killed_goes_on_on_one_device(sides, tmp_path):
+    settings, whole = replace(HOW, epochs=40, patience=40), Bad(rank=9, step=0)
+    doomed = Killed(rank=1, step=4 * 25)
+    doomed.load_state_dict(whole.state_dict())
     with pytest.raises(CoppiceError, match=r"^process 2 of the fit was killed \(signal 9\)") as error:
-        fit(Killed(rank=1, step=1200), *sides, settings=settings, folder=tmp_path, machines=TWO)
-    assert isinstance(error.value.__cause__, OSError)  # the stage keeps its resume point
-    assert [file.name for file in tmp_path.iterdir()] == ["resume.ckpt"]
-    point = torch.load(tmp_path / "resume.ckpt", weights_only=True)
-    assert 0 < point["epoch"] < 350
-    resumed = fit(Bad(rank=9, step=0), *sides, settings=settings, folder=tmp_path)
-    whole = fit(Bad(rank=9, step=0), *sides, settings=settings)
-    assert_same(resumed, whole, sides)
+        fit(doomed, *sides, settings=settings, folder=tmp_path, machines=TWO)
+    assert isinstance(error.value.__cause__, OSError)  # by which a stage knows that its work is worth keeping
+    assert not workers() and [file.name for file in tmp_path.iterdir()] == ["resume.ckpt"]
+    assert 0 < torch.load(tmp_path / "resume.ckpt", weights_only=True)["epoch"] <= 25
+    resumed = fit(whole, *sides, settings=settings, folder=tmp_path)
+    np.testing.assert_allclose(rows(resumed), rows(fit(whole, *sides, settings=settings)), atol=TOLERANCE, rtol=0)
 
 
 @pytest.mark.proof
 @two_cores
-def test_a_fit_of_one_device_goes_on_on_two(network, sides, tmp_path): ...
+def test_a_fit_that_was_killed_on_one_device_goes_on_on_two(network, sides, tmp_path, monkeypatch):
+    class Once(ResumePoint):
+        def __init__(self, path):
+            super().__init__(path, every_s=0.0)
+
+        def on_train_epoch_end(self, trainer, pl_module):
+            super().on_train_epoch_end(trainer, pl_module)
+            if trainer.current_epoch == 1:
+                raise ZeroDivisionError
+
+    whole = fit(network, *sides, settings=HOW)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop_module, "ResumePoint", Once)
+        with pytest.raises(ZeroDivisionError):
+            fit(network, *sides, settings=HOW, folder=tmp_path)
+    assert_same(fit(network, *sides, settings=HOW, folder=tmp_path, machines=TWO), whole, sides)
+
+
+def command(*argv, **variables):
+    program = [sys.executable, "-c", "from coppice.cli.main import main; main()", *map(str, argv)]
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(program, env={**os.environ, **variables}, start_new_session=True, **pipe)
+
+
+@pytest.fixture
+def meeting(tmp_path):
+    """What two machines are told that are both this one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "COPPICE_CACHE": str(tmp_path / "cache")}
+
+
+LONG = ("--data", "synthetic", "--duration", "0.5", "--widths", "3,4,4", "--epochs", "100000", "--patience", "100000")
+
+
+@pytest.mark.proof
+def test_two_machines_give_what_one_gives_and_the_second_needs_nothing(tmp_path, meeting):
+    (tmp_path / "r.yaml").write_text(RECIPE)
+    helper = command("run", "nowhere.yaml", "--num-nodes", "2", **meeting, NODE_RANK="1")
+    leader = command(
+        "run", tmp_path / "r.yaml", "--out", tmp_path / "two", "--num-nodes", "2", **meeting, NODE_RANK="0"
+    )
+    out, err = leader.communicate(timeout=300)
+    assert leader.returncode == 0 and out.startswith("report: "), err
+    out, err = helper.communicate(timeout=30)
+    assert (helper.returncode, out) == (0, ""), err
+    assert err.splitlines()[-1] == "the first machine has ended its command; this one has helped with 2 fits"
+    alone = command("run", tmp_path / "r.yaml", "--out", tmp_path / "one", **meeting)
+    _, err = alone.communicate(timeout=300)
+    assert alone.returncode == 0, err
+    for stage in ("train", "systems/thin/2-finetune"):
+        one, two = (pd.read_csv(tmp_path / name / stage / "history.csv") for name in ("one", "two"))
+        np.testing.assert_allclose(one.drop(columns="seconds"), two.drop(columns="seconds"), atol=TOLERANCE)
+
+
+@pytest.mark.proof
+def test_machines_that_do_not_agree_say_so_on_both(tmp_path, meeting):
+    given = ("train", *LONG, "--out", tmp_path / "two", "--num-nodes")
+    commands = [command(*given, nodes, **meeting, NODE_RANK=rank) for rank, nodes in (("0", "2"), ("1", "3"))]
+    for one in commands:
+        _, err = one.communicate(timeout=300)
+        assert one.returncode == 2
+        assert err.splitlines()[-1].startswith("coppice: num_nodes is 2 on the first machine and 3 on machine 2; start")
+    assert not (tmp_path / "two").exists()
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_machine_that_is_lost_ends_the_other(lost, tmp_path, meeting):
+    given = ("train", *LONG, "--out", tmp_path / "two", "--num-nodes", "2")
+    commands = [command(*given, **meeting, NODE_RANK=rank) for rank in ("0", "1")]
+    point, until = tmp_path / ".partial" / "two" / "resume.ckpt", time.monotonic() + 300
+    while not point.exists() and time.monotonic() < until:
+        time.sleep(0.2)
+    os.killpg(commands[lost].pid, signal.SIGKILL)
+    commands[lost].communicate()
+    _, err = commands[1 - lost].communicate(timeout=60)
+    assert commands[1 - lost].returncode == 2
+    assert err.splitlines()[-1].startswith("coppice: ") and " gone; " in err.splitlines()[-1]
+    assert point.exists()
+
+
+@pytest.mark.proof
+@two_cores
+def test_ctrl_c_ends_all_processes_and_leaves_a_resume_point(tmp_path, meeting):
+    stopped = command("train", *LONG, "--devices", "2", "--out", tmp_path / "two", **meeting)
+    point, until = tmp_path / ".partial" / "two" / "resume.ckpt", time.monotonic() + 300
+    while not point.exists() and time.monotonic() < until:
+        time.sleep(0.2)
+    os.killpg(stopped.pid, signal.SIGINT)
+    _, err = stopped.communicate(timeout=60)
+    assert stopped.returncode == 130 and "Traceback" not in err
+    assert err.splitlines()[-1] == "coppice: interrupted; the same command goes on where this one stopped."
+    assert point.exists() and not workers()

@@ -36,7 +36,8 @@ def environment(precision: str = "auto", machines: Machines = ONE_DEVICE) -> dic
         "evaluation arithmetic": "float32, scores in float64",
     }
     if machines.processes > 1:
-        facts["training devices"] = f"{machines.devices} on each of {machines.num_nodes} machines"
+        where = f" on each of {machines.num_nodes} machines" if machines.num_nodes > 1 else ""
+        facts["training devices"] = f"{machines.devices}{where}"
     for package in _PACKAGES:
         try:
             facts[package] = version(package)

@@ -108,12 +108,11 @@ def _refuse(fit: FitMeeting, what: str) -> None:
 def _gather(fit: FitMeeting, machines: Machines, description: str) -> None:
     call = {"devices": machines.devices, "num_nodes": machines.num_nodes, "description": description}
     fit.tell("call", call)
-    missing = list(range(1, machines.num_nodes))
-    said = False
+    missing, begun, said = list(range(1, machines.num_nodes)), time.monotonic(), False
     while missing:
         _raise_if_failed(fit)
         missing = [node for node in missing if not fit.count(f"here{node}", 0)]
-        if missing and not said:
+        if missing and not said and time.monotonic() - begun > _GRACE_S:
             say(f"waiting for machine {', '.join(str(node + 1) for node in missing)} of {machines.num_nodes}")
             said = True
         time.sleep(_LOOK_S if missing else 0)

@@ -2,11 +2,12 @@
 
 import time
 
-from coppice.core.errors import CoppiceError
 from coppice.core.progress import say
 from coppice.training.devices.crew import join
 from coppice.training.devices.machines import Machines
 from coppice.training.devices.meeting import between
+
+_LOOK_S = 0.5
 
 
 def helped(machines: Machines) -> bool:
@@ -36,11 +37,10 @@ def helped(machines: Machines) -> bool:
     fits = 0
     while True:
         fit = meeting.next_fit()
-        try:
-            while fit.told("call") is None:
-                time.sleep(1)
-        except CoppiceError:  # the first machine has ended
-            say(f"the first machine has ended its command; this one has helped with {fits} fit{'s' * (fits != 1)}")
-            return True
+        while fit.told("call") is None:
+            if meeting.ended:
+                say(f"the first machine has ended its command; this one has helped with {fits} fit{'s' * (fits != 1)}")
+                return True
+            time.sleep(_LOOK_S)
         join(machines, fit)
         fits += 1

@@ -1,22 +1,24 @@
 """Where the processes of a fit find each other: a store that the first machine keeps."""
 
+import atexit
 import json
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from torch.distributed import DistNetworkError, FileStore, PrefixStore, Store, TCPStore
+from torch.distributed import DistError, DistNetworkError, FileStore, PrefixStore, Store, TCPStore
 
 from coppice.core.errors import CoppiceError
 from coppice.core.progress import say
 from coppice.training.devices.machines import Machines
 
 _ASK = timedelta(seconds=10)
+_GOODBYE_S = 5.0
 _GATHER = timedelta(minutes=10)  # for processes of all machines to load PyTorch
 
 
@@ -27,15 +29,40 @@ class Meeting:
     ----------
     store : TCPStore
         Kept by the first machine.
+    machines : Machines
+        Who meets.
     """
 
-    def __init__(self, store: TCPStore) -> None:
-        self._store, self._fits = store, 0
+    def __init__(self, store: TCPStore, machines: Machines) -> None:
+        self._store, self._machines, self._fits = store, machines, 0
 
     def next_fit(self) -> "FitMeeting":
         """Return the place of the next fit; every machine counts for itself."""
         self._fits += 1
         return FitMeeting(self._store, self._fits)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the program of the first machine has come to its end.
+
+        Raises
+        ------
+        CoppiceError
+            If it is gone without a word.
+        """
+        with _first_machine_there():
+            return bool(self._store.check(["ended"]))
+
+    def leave(self) -> None:
+        """Let the others know that nothing comes any more, and keep the store until they know; or say goodbye."""
+        with suppress(DistError):
+            if not self._machines.leads:
+                self._store.add("left", 1)
+                return
+            self._store.set("ended", "")
+            until = time.monotonic() + _GOODBYE_S
+            while self._store.add("left", 0) < self._machines.num_nodes - 1 and time.monotonic() < until:
+                time.sleep(0.1)
 
 
 class FitMeeting:
@@ -128,7 +155,9 @@ def between(machines: Machines) -> Meeting:
         raise CoppiceError(
             f"what answers at {host}:{port} is no fit of coppice; correct MASTER_ADDR and MASTER_PORT."
         ) from error
-    return Meeting(store)
+    meeting = Meeting(store, machines)
+    atexit.register(meeting.leave)
+    return meeting
 
 
 def _wait_for(host: str, port: int) -> None:
