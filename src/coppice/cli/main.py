@@ -1,5 +1,6 @@
 """The command ``coppice``: parse, call, print. A user's mistake is one sentence and exit code 2."""
 
+import os
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -72,6 +73,8 @@ app.add_typer(study.app, name="study")
 
 def main() -> None:
     """Run the command line; exit with 0, 2 on a user's mistake, 130 on Ctrl-C."""
+    # Read when torch is loaded: without it, a machine that is lost leaves a stack trace of C++ before our sentence.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         code = app(prog_name="coppice", standalone_mode=False)
     except CoppiceError as error:

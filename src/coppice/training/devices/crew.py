@@ -27,6 +27,11 @@ from coppice.training.loop import FitJob, Looped, is_resume_point
 _LOOK_S = 0.2  # how often is looked at the processes
 _GRACE_S = 5.0  # for others to say what was the matter, where one has only lost the connection
 _FAILED = "failed"
+_INTERRUPTED = Failure(
+    "the fit was interrupted on another machine; the same command, on every machine, goes on where it stopped.",
+    plain=True,
+    again=True,
+)
 
 Advance = Callable[[int, str], None]
 
@@ -144,6 +149,10 @@ def _work(machines: Machines, fit: FitMeeting, folder: Path, advance: Advance, l
                 dropped = True
         _pass_on(heard, advance, loggers)
         return unpack_looped(folder)
+    except KeyboardInterrupt:
+        with suppress(CoppiceError):
+            fit.tell(_FAILED, _INTERRUPTED.to_dict())
+        raise
     finally:
         for process in crew:
             process.kill()

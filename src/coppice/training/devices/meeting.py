@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from torch.distributed import DistError, DistNetworkError, FileStore, PrefixStore, Store, TCPStore
+from torch.distributed import DistNetworkError, FileStore, PrefixStore, Store, TCPStore
 
 from coppice.core.errors import CoppiceError
 from coppice.core.progress import say
@@ -55,14 +55,14 @@ class Meeting:
 
     def leave(self) -> None:
         """Let the others know that nothing comes any more, and keep the store until they know; or say goodbye."""
-        with suppress(DistError):
-            if not self._machines.leads:
+        if not self._machines.leads:
+            with suppress(DistNetworkError):
                 self._store.add("left", 1)
-                return
-            self._store.set("ended", "")
-            until = time.monotonic() + _GOODBYE_S
-            while self._store.add("left", 0) < self._machines.num_nodes - 1 and time.monotonic() < until:
-                time.sleep(0.1)
+            return
+        self._store.set("ended", "")
+        until = time.monotonic() + _GOODBYE_S
+        while self._store.add("left", 0) < self._machines.num_nodes - 1 and time.monotonic() < until:
+            time.sleep(0.1)
 
 
 class FitMeeting:
@@ -86,8 +86,15 @@ class FitMeeting:
         return PrefixStore("processes", self._store)
 
     def tell(self, key: str, value: Any) -> None:
-        """Write a value for all to read."""
-        self._store.set(key, json.dumps(value))
+        """Write a value for all to read.
+
+        Raises
+        ------
+        CoppiceError
+            If the first machine is gone.
+        """
+        with _first_machine_there():
+            self._store.set(key, json.dumps(value))
 
     def told(self, key: str) -> Any:
         """Return a value, or None as long as nobody has told it.
