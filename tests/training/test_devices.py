@@ -328,7 +328,7 @@ def test_more_devices_than_there_are_is_said_with_the_numbers(there, sentence, m
 @pytest.mark.parametrize(
     "variables, sentence",
     [
-        ({}, "num_nodes is 2 but the environment lacks MASTER_ADDR and MASTER_PORT and NODE_RANK; set MASTER_ADDR"),
+        ({}, "num_nodes is 2 but the environment lacks MASTER_ADDR, MASTER_PORT, NODE_RANK; set MASTER_ADDR"),
         ({"MASTER_ADDR": "a", "MASTER_PORT": "29500"}, "num_nodes is 2 but the environment lacks NODE_RANK; set"),
         (
             {"MASTER_ADDR": "a", "MASTER_PORT": "x", "NODE_RANK": "0"},
@@ -510,6 +510,25 @@ def test_machines_that_do_not_agree_say_so_on_both(tmp_path, meeting):
         assert one.returncode == 2
         assert err.splitlines()[-1].startswith("coppice: num_nodes is 2 on the first machine and 3 on machine 2; start")
     assert not (tmp_path / "two").exists()
+
+
+@pytest.mark.proof
+def test_what_is_wrong_with_the_meeting_place_is_one_sentence(tmp_path, meeting):
+    given = ("train", *LONG, "--out", tmp_path / "two", "--num-nodes", "2")
+    with socket.create_server(("", int(meeting["MASTER_PORT"]))):  # takes whoever comes, and never answers
+        sentences = [
+            (
+                meeting | {"NODE_RANK": "0"},
+                f"port {meeting['MASTER_PORT']} (MASTER_PORT) cannot be had on this machine",
+            ),
+            (meeting | {"NODE_RANK": "1"}, "what listens at 127.0.0.1:"),
+            (meeting | {"NODE_RANK": "1", "MASTER_ADDR": "no.such.machine"}, "there is no machine 'no.such.machine'"),
+        ]
+        commands = [(command(*given, **variables), sentence) for variables, sentence in sentences]
+        for one, sentence in commands:
+            _, err = one.communicate(timeout=120)
+            assert one.returncode == 2
+            assert err.splitlines()[-1].startswith(f"coppice: {sentence}")
 
 
 @pytest.mark.proof

@@ -100,7 +100,7 @@ class Machines:
         missing = [name for name in _VARIABLES if not os.environ.get(name)]
         if missing:
             raise CoppiceError(
-                f"num_nodes is {self.num_nodes} but the environment lacks {' and '.join(missing)}; set MASTER_ADDR and "
+                f"num_nodes is {self.num_nodes} but the environment lacks {', '.join(missing)}; set MASTER_ADDR and "
                 "MASTER_PORT to where the first machine is reached, the same on all, and NODE_RANK to 0 there, 1 on "
                 "the second, and so on."
             )

@@ -3,6 +3,7 @@
 import atexit
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -147,33 +148,42 @@ def between(machines: Machines) -> Meeting:
     CoppiceError
         If the port is taken on the first machine, or its address is none.
     """
-    host, port = machines.address
-    if not machines.leads:
-        say(f"machine {machines.node + 1} of {machines.num_nodes}: looking for the first one at {host}:{port}")
-        _wait_for(host, port)
-    try:
-        store = TCPStore(host, port, is_master=machines.leads, wait_for_workers=False, timeout=_ASK)
-    except (DistNetworkError, RuntimeError) as error:
-        if machines.leads:
-            raise CoppiceError(
-                f"port {port} (MASTER_PORT) cannot be had on this machine; choose another one, the same on all "
-                "machines."
-            ) from error
-        raise CoppiceError(
-            f"what answers at {host}:{port} is no fit of coppice; correct MASTER_ADDR and MASTER_PORT."
-        ) from error
+    store = _keep(*machines.address) if machines.leads else _come_to(*machines.address, machines)
     meeting = Meeting(store, machines)
     atexit.register(meeting.leave)
     return meeting
 
 
-def _wait_for(host: str, port: int) -> None:
-    """Wait until the first machine listens, however long that takes."""
+def _keep(host: str, port: int) -> TCPStore:
+    try:
+        return TCPStore(host, port, is_master=True, wait_for_workers=False, timeout=_ASK)
+    except RuntimeError as error:
+        raise CoppiceError(
+            f"port {port} (MASTER_PORT) cannot be had on this machine; choose another one, the same on all machines."
+        ) from error
+
+
+def _come_to(host: str, port: int, machines: Machines) -> TCPStore:
+    """Wait until the first machine listens, however long that takes, and come to its store."""
+    say(f"machine {machines.node + 1} of {machines.num_nodes}: looking for the first one at {host}:{port}")
     while True:
         try:
             socket.create_connection((host, port), timeout=_ASK.total_seconds()).close()
-            return
+            break
         except socket.gaierror as error:
             raise CoppiceError(f"there is no machine {host!r} (MASTER_ADDR); give its name or address.") from error
         except OSError:
             time.sleep(1)
+    found: list[TCPStore] = []
+
+    def come() -> None:
+        with suppress(RuntimeError):
+            found.append(TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=_ASK))
+
+    # In a thread: before something else that listens there and never answers, torch would wait for ever.
+    coming = threading.Thread(target=come, daemon=True)
+    coming.start()
+    coming.join(2 * _ASK.total_seconds())
+    if not found:
+        raise CoppiceError(f"what listens at {host}:{port} is no fit of coppice; correct MASTER_ADDR and MASTER_PORT.")
+    return found[0]
