@@ -343,6 +343,23 @@ def test_without_steps_a_point_is_an_unpruned_network(small, tmp_path, capsys):
     assert [(point.values["network.dense"], point.done) for point in found.points] == [("4", 1), ("6", 1)]
 
 
+def test_an_unpruned_network_may_stand_beside_pruned_ones_and_is_trained_once(small):
+    folder = small("system: {whole: [], half: [prune: {criterion: l1, ratios: 0.5}]}")
+    whole, half = rows(folder)
+    assert [path.name for path in (folder / "base").iterdir()] == ["seed0"]
+    scores, cost = stage_scores(folder / "base" / "seed0" / "train")
+    assert (float(whole["accuracy"]), int(whole["macs"])) == (scores["accuracy"], cost["macs"])
+    assert (
+        (whole["base_accuracy"], whole["base_macs"])
+        == (whole["accuracy"], whole["macs"])
+        == (
+            half["base_accuracy"],
+            half["base_macs"],
+        )
+    )
+    assert int(half["macs"]) < int(whole["macs"])
+
+
 def test_the_written_study_can_be_run_again_and_is_the_same(small, done, tmp_path):
     again = run_study(done / "study.yaml", out=done)
     assert [row["status"] for row in rows(again)] == ["done"] * 8
