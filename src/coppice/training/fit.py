@@ -150,7 +150,8 @@ def fit(
     gain_stop: GainStop | None = None
     if settings.stop is not None:
         with plain_out_of_memory(settings.batch_size):
-            macs = count_macs(module.network, train[0][:1]).total
+            # Of a copy: networks that round keep ranges, which a pass in between could change.
+            macs = count_macs(copy.deepcopy(module.network), train[0][:1]).total
         of_epoch = epoch_macs(macs, clips=len(train[1]), validation_clips=len(validation[1]))
         gain_stop = GainStop(settings.stop, of_epoch, history)
     resume = make_folder(folder) / "resume.ckpt" if folder is not None else None

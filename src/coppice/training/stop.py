@@ -28,7 +28,7 @@ class Stop:
     >>> Stop(gain_per_tmac=-1)
     Traceback (most recent call last):
     coppice.core.errors.CoppiceError: stop.gain_per_tmac is -1; give nats of validation log-loss for 10^12 MACs, such as
-    0.01, or 0 to stop when nothing more is to be gained.
+    0.1, or 0 to stop when nothing more is to be gained.
     """
 
     gain_per_tmac: float
@@ -38,7 +38,7 @@ class Stop:
         gain, window = self.gain_per_tmac, self.window
         if not isinstance(gain, int | float) or isinstance(gain, bool) or not 0 <= gain < math.inf:
             raise CoppiceError(
-                f"stop.gain_per_tmac is {gain!r}; give nats of validation log-loss for 10^12 MACs, such as 0.01, or 0 "
+                f"stop.gain_per_tmac is {gain!r}; give nats of validation log-loss for 10^12 MACs, such as 0.1, or 0 "
                 "to stop when nothing more is to be gained."
             )
         if not isinstance(window, int) or isinstance(window, bool) or window < 3:
