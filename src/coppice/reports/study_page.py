@@ -190,6 +190,12 @@ def _section(chooser: Chooser, curves: tuple[Curve, ...]) -> CurveSection:
     curve = curves[0]
     by = f", by {curve.line}" if curve.line else ""
     parts = ["Means with 95 % intervals, as above; lines stand a little apart so that their intervals can be seen."]
+    if any(each.against is not None for each in curves):
+        parts.append(
+            f"Against what fine-tuning took, a mark stands at the mean over its runs, and lines join the values of "
+            f"{curve.along} in their order; MACs are three times those of a clip for each clip seen, once for each "
+            "validation clip in each epoch, and a teacher's once for each clip."
+        )
     if curve.unpruned is not None:
         parts.append("The dashed line is the unpruned network.")
     if curve.averaged:

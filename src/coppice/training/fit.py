@@ -20,6 +20,8 @@ from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor
 from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 
+from coppice.complexity.fit_macs import epoch_macs
+from coppice.complexity.macs import count_macs
 from coppice.core.errors import CoppiceError
 from coppice.core.files import make_folder
 from coppice.core.progress import progress_bar, say
@@ -27,7 +29,7 @@ from coppice.training.allocator import keep_freed_memory
 from coppice.training.augment.augmenter import Augmenter
 from coppice.training.averaging import average_weights, remeasure_norms_
 from coppice.training.batches import ordered_batches, shuffled_batches
-from coppice.training.callbacks import MONITOR, BestEpochs, EpochBar, History, ResumePoint, StaysStopped
+from coppice.training.callbacks import MONITOR, BestEpochs, EpochBar, GainStop, History, ResumePoint, StaysStopped
 from coppice.training.fitting import Fitting
 from coppice.training.layout import training_layout
 from coppice.training.memory import plain_out_of_memory
@@ -145,10 +147,18 @@ def fit(
     module.to(memory_format=training_layout(network))
     best = BestEpochs(count=settings.soup, choose=settings.choose, start=settings.choose_from)
     history = History()
+    gain_stop: GainStop | None = None
+    if settings.stop is not None:
+        with plain_out_of_memory(settings.batch_size):
+            # Of a copy: networks that round keep ranges, which a pass in between could change.
+            macs = count_macs(copy.deepcopy(module.network), train[0][:1]).total
+        of_epoch = epoch_macs(macs, clips=len(train[1]), validation_clips=len(validation[1]))
+        gain_stop = GainStop(settings.stop, of_epoch, history)
     resume = make_folder(folder) / "resume.ckpt" if folder is not None else None
     with progress_bar(description, settings.epochs) as advance, _quiet_lightning():
         early = EarlyStopping(MONITOR, patience=settings.patience, mode="min")
         callbacks: list[Any] = [best, early, history, StaysStopped(early, history)]
+        callbacks += [gain_stop] if gain_stop is not None else []
         callbacks += [EpochBar(advance, history)] + ([ResumePoint(resume)] if resume else [])
         callbacks += [LearningRateMonitor("epoch")] if loggers else []
         for logger in loggers:
@@ -198,6 +208,8 @@ def fit(
         say(f"{description}: {stopped}; the weights of epoch {best.epoch} are kept. Try a smaller learning_rate.")
     elif len(history.rows) == settings.epochs:
         stopped = "all epochs run"
+    elif gain_stop is not None and gain_stop.due and early.wait_count < early.patience:
+        stopped = gain_stop.reason
     return Fitted(
         network=fitted.eval(),
         best_epoch=best.epoch,
