@@ -52,6 +52,13 @@ def test_the_page_asks_the_network_for_nothing(made):
     assert "default-src 'none'" in text
 
 
+def test_what_holds_of_all_scores_is_said_once_at_the_top(tmp_path):
+    rows = made_rows(AXES, folds=(1,), seeds=(0,))
+    page = body(write_study_page(write_study(tmp_path, AXES, rows)).read_text())
+    top = page[: page.index('id="front"')]
+    assert top.count("Nothing could be tested of criterion") == 1
+
+
 def test_failed_runs_are_listed_with_their_reason_and_other_versions_named(made):
     _, rows, page = made
     text = body(page)

@@ -159,7 +159,8 @@ def _headline(record: StudyRecord, figures: StudyFigures) -> Headline:
         )
     together = [comparison for comparison in figures.compared.values() if comparison.where is None]
     first = together[0].axis if together else None
-    return Headline(sentence, tuple(verdict(each) for each in together if each.axis == first), ())
+    verdicts = dict.fromkeys(verdict(each) for each in together if each.axis == first)  # one may be said of each score
+    return Headline(sentence, tuple(verdicts), ())
 
 
 def _facts(record: StudyRecord) -> list[str]:
