@@ -27,6 +27,33 @@ def fixed_seed():
     torch.manual_seed(0)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def operators_read_once():
+    """Let torch read its tables of operators once: it takes a second, and tests export hundreds of times."""
+    export, exporting = torch.onnx.export, torch.export.export
+
+    @functools.cache
+    def read_once() -> None:
+        import torch._export.utils as utils
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
+        utils._materialize_cpp_cia_ops = functools.cache(utils._materialize_cpp_cia_ops)
+
+    def to_onnx(*args, **options):
+        read_once()
+        return export(*args, **options)
+
+    def to_graph(*args, **options):
+        read_once()
+        return exporting(*args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", to_onnx)
+        patch.setattr(torch.export, "export", to_graph)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real recordings and published artefacts, where this machine has one."""

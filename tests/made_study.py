@@ -15,6 +15,7 @@ CRITERIA = ("random", "l1", "l2", "cosine_similarity", "taylor")
 NUMBERS = ("accuracy", "macro_accuracy", "log_loss", "clips", "params_total", "params_bn_folded", "macs", "size_bytes",
            "latency_ms_p50", "energy_kwh", "seconds", "finetune_seconds", "finetune_clips",
            "validation_accuracy", "validation_log_loss")  # fmt: skip
+LATER = ("finetune_epochs", "finetune_clips_seen", "finetune_macs")  # not in results of earlier days
 BASE = ("accuracy", "log_loss", "macs", "params_total", "size_bytes")
 
 
@@ -77,6 +78,7 @@ def write_study(
 ) -> Path:
     """Write ``results.csv`` and ``study.json``."""
     head = ["run", "point", "status", "reason", "fold", "seed", *(f"axis.{name}" for name in axes), *NUMBERS]
+    head += [name for name in LATER if any(name in row for row in rows)]
     head += ["coppice_version", *(f"base_{name}" for name in BASE)]
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "results.csv").open("w", encoding="utf-8", newline="") as file:

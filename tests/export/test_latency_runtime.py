@@ -20,6 +20,7 @@ from coppice.networks.dcase2021 import DCASE2021
 from coppice.pruning.planning.budget import Budget
 from coppice.pruning.planning.decide import plan
 from coppice.pruning.surgery.prune import prune
+from quick import quick
 
 OVERHEAD_MS = 0.5
 
@@ -48,7 +49,7 @@ def test_noise_never_makes_a_product_take_less_than_no_time(monkeypatch):
     assert latency_runtime("onnxruntime").product_ms(Product("matrix", (1, 3), (3, 2))) == 0
 
 
-@pytest.mark.parametrize("name", RUNTIMES[1:])
+@pytest.mark.parametrize("name", quick(RUNTIMES[1:], "onnxruntime", "openvino"))
 def test_products_and_networks_are_timed_and_left_as_they_were(name):
     pytest.importorskip(runtimes.RUNTIMES[name][0], reason=f"the runtime {name} is not installed")
     runtime = ExportedRuntime(name, seconds=0.001)
@@ -96,6 +97,7 @@ def test_a_budget_names_its_runtime_and_the_pruned_network_holds_it(tmp_path, mo
     assert ", onnxruntime " in file.read_text()
 
 
+@pytest.mark.proof  # the command does it in make test
 def test_a_real_runtime_measures_layers_and_networks(tmp_path, monkeypatch):
     monkeypatch.setenv("COPPICE_CACHE", str(tmp_path))
     network, example = DCASE2021(widths=(4, 3, 5), dense=6, frames=25), torch.zeros(1, 1, 40, 25)

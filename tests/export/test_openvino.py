@@ -1,6 +1,7 @@
 """OpenVINO's own files against the networks in PyTorch, run by OpenVINO alone."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -22,6 +23,19 @@ def compiled(path):
     return core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
 
+@pytest.fixture(scope="module")
+def pair(classifier, tmp_path_factory):
+    """Both files of one export."""
+    return export_openvino(classifier, tmp_path_factory.mktemp("pair") / "a.xml").path
+
+
+@pytest.fixture
+def own(pair, tmp_path):
+    """A copy of them, to be spoilt."""
+    shutil.copytree(pair.parent, tmp_path / "own")
+    return tmp_path / "own" / pair.name
+
+
 @pytest.mark.parametrize("with_front_end", [False, True])
 @pytest.mark.parametrize("precision, tolerance", [("float32", 1e-5), ("float16", 1e-2)])
 def test_both_files_give_the_posteriors_of_the_classifier(classifier, tmp_path, with_front_end, precision, tolerance):
@@ -35,11 +49,9 @@ def test_both_files_give_the_posteriors_of_the_classifier(classifier, tmp_path, 
     np.testing.assert_allclose(found, classifier.posteriors(heard).numpy(), rtol=0, atol=tolerance)
 
 
-def test_float16_halves_the_weights(classifier, tmp_path):
-    for precision in ("float32", "float16"):
-        export_openvino(classifier, tmp_path / f"{precision}.xml", precision=precision)
-    sizes = [(tmp_path / f"{precision}.bin").stat().st_size for precision in ("float32", "float16")]
-    assert sizes[1] < 0.6 * sizes[0]
+def test_float16_halves_the_weights(classifier, pair, tmp_path):
+    half = export_openvino(classifier, tmp_path / "half.xml", precision="float16").path
+    assert half.with_suffix(".bin").stat().st_size < 0.6 * pair.with_suffix(".bin").stat().st_size
 
 
 def test_the_file_says_what_a_device_must_know(classifier, tmp_path):
@@ -82,21 +94,19 @@ def test_a_disk_that_refuses_one_file_gets_none(classifier, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("part", ["a.xml", "a.bin"])
 @pytest.mark.parametrize("kept", [0.0, 0.4, 0.9])
-def test_files_that_are_cut_off_are_refused_in_one_sentence(classifier, tmp_path, part, kept):
-    done = export_openvino(classifier, tmp_path / "a.xml")
-    content = (tmp_path / part).read_bytes()
-    (tmp_path / part).write_bytes(content[: int(kept * len(content))])
+def test_files_that_are_cut_off_are_refused_in_one_sentence(own, part, kept):
+    content = own.with_name(part).read_bytes()
+    own.with_name(part).write_bytes(content[: int(kept * len(content))])
     with pytest.raises(CoppiceError, match=r"a\.xml (and|or) the \.bin file beside it") as caught:
-        read_openvino(done.path)
+        read_openvino(own)
     assert "\n" not in str(caught.value)
     assert "src/" not in str(caught.value)
 
 
-def test_a_missing_half_is_named(classifier, tmp_path):
-    export_openvino(classifier, tmp_path / "a.xml")
-    (tmp_path / "a.bin").unlink()
+def test_a_missing_half_is_named(own):
+    own.with_suffix(".bin").unlink()
     with pytest.raises(CoppiceError, match=r"cannot read the weights of the model .*a\.bin: no such file"):
-        read_openvino(tmp_path / "a.xml")
+        read_openvino(own)
 
 
 def test_what_cannot_be_written_is_said_before_any_work(classifier, tmp_path, monkeypatch):

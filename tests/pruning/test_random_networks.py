@@ -44,7 +44,7 @@ def check_sizes(network):
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm")
-@settings(max_examples=160, deadline=None, derandomize=True, database=None)
+@settings(max_examples=80, deadline=None, derandomize=True, database=None)
 @given(architecture=architectures(), seed=st.integers(0, 9999), share=st.floats(0.05, 0.95))
 def test_pruned_equals_masked_for_random_networks_and_plans(architecture, seed, share):
     check_pruned_equals_masked(architecture, seed, share)
@@ -52,7 +52,7 @@ def test_pruned_equals_masked_for_random_networks_and_plans(architecture, seed, 
 
 @pytest.mark.proof
 @pytest.mark.filterwarnings("ignore:.*weight_norm")
-@settings(max_examples=520, deadline=None, derandomize=True, database=None)
+@settings(max_examples=600, deadline=None, derandomize=True, database=None)
 @given(architecture=architectures(), seed=st.integers(10_000, 19_999), share=st.floats(0.05, 0.95))
 def test_pruned_equals_masked_for_many_more_random_networks_and_plans(architecture, seed, share):
     check_pruned_equals_masked(architecture, seed, share)

@@ -14,11 +14,17 @@ from coppice.networks.dcase2021 import DCASE2021
 from coppice.training.settings import TrainingSettings
 from coppice.training.train import finetune
 
-pytest.importorskip("torchao", reason="torchao is not installed; it comes with coppice[qat]")
-from coppice.quantization.aware import finetune_int8
-
 pytestmark = pytest.mark.proof
 QUICK = TrainingSettings(epochs=2, batch_size=8, learning_rate=1e-3, precision="float32")
+
+
+@pytest.fixture(scope="module")
+def finetune_int8():
+    """The function, imported here: torchao takes seconds to load, in every process that only collects these tests."""
+    pytest.importorskip("torchao", reason="torchao is not installed; it comes with coppice[qat]")
+    from coppice.quantization.aware import finetune_int8
+
+    return finetune_int8
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +36,11 @@ def trained(prepared):
 
 
 @pytest.fixture(scope="module")
-def tuned(trained, prepared):
+def tuned(finetune_int8, trained, prepared):
     return finetune_int8(trained, prepared, settings=QUICK)
 
 
-def test_the_callers_network_is_left_as_it_is(trained, prepared):
+def test_the_callers_network_is_left_as_it_is(finetune_int8, trained, prepared):
     before = {name: tensor.clone() for name, tensor in trained.network.state_dict().items()}
     finetune_int8(trained, prepared, settings=replace(QUICK, epochs=1))
     assert all(torch.equal(tensor, before[name]) for name, tensor in trained.network.state_dict().items())
@@ -71,7 +77,7 @@ def test_the_lineage_says_that_rounding_was_learnt(tuned):
     assert tuned.lineage[-1]["to"] == "int8" and tuned.lineage[-2]["precision"] == "float32"
 
 
-def test_the_same_seed_gives_the_same_int8_network(trained, tuned, prepared):
+def test_the_same_seed_gives_the_same_int8_network(finetune_int8, trained, tuned, prepared):
     again = finetune_int8(trained, prepared, settings=QUICK)
     log_mel = prepared.log_mel("validation")
     assert torch.equal(again.posteriors(log_mel), tuned.posteriors(log_mel))
@@ -93,6 +99,6 @@ class Odd(nn.Module):
         (nn.Softplus(), "no layer that can be rounded"),
     ],
 )
-def test_what_cannot_be_rounded_is_refused_by_name(trained, prepared, layer, said):
+def test_what_cannot_be_rounded_is_refused_by_name(finetune_int8, trained, prepared, layer, said):
     with pytest.raises(CoppiceError, match=said):
         finetune_int8(replace(trained, network=Odd(layer)), prepared, settings=QUICK)

@@ -19,6 +19,7 @@ from coppice.recipes.recipe import load_recipe
 from coppice.recipes.run import run_single
 from coppice.recipes.teachers import open_teacher, outside
 from coppice.training.augment.settings import Augment, FreqMixStyle, Gain
+from coppice.training.stop import Stop
 
 # Digests taken before there were schedules, augmentation and teachers in recipes.
 BEFORE = {
@@ -39,9 +40,19 @@ def test_stages_of_older_recipes_keep_their_digests(name):
     assert (digest(trained), digest(tuned)) == BEFORE[name]
 
 
+STOP = {"stop": {"gain_per_tmac": 0.1}}
+
+
+def test_a_stop_that_is_not_set_is_in_no_recipe_that_is_written():
+    base, stopping = (load_recipe("demo", changes=more) for more in ([], ["training.stop.gain_per_tmac=0.1"]))
+    assert yaml.safe_load(stopping.to_yaml())["training"]["stop"] == {"gain_per_tmac": 0.1, "window": 20}
+    assert stopping.training.settings(seed=0).stop == Stop(0.1, window=20)
+    assert "stop:" not in base.to_yaml()
+
+
 def test_a_key_that_is_used_is_in_the_digest():
     plain = Finetune().identity()
-    for changes in ({"ema": 0.9}, {"augment": {"gain": {}}}, {"distil": {}}, {"device": "a"}, {"soup": 2}):
+    for changes in ({"ema": 0.9}, {"augment": {"gain": {}}}, {"distil": {}}, {"device": "a"}, {"soup": 2}, STOP):
         assert Finetune.model_validate(changes).identity() != plain
     assert Finetune(ema=0.0, distil=None).identity() == plain
 
@@ -76,6 +87,7 @@ FITS = st.fixed_dictionaries(
         "device": NAMES,
         "augment": st.fixed_dictionaries({}, optional={"gain": st.just({}), "time_roll": st.just({"seconds": 0.3})}),
         "teacher": st.lists(NAMES, min_size=1, max_size=3),
+        "stop": st.fixed_dictionaries({"gain_per_tmac": st.floats(0, 9)}, optional={"window": st.integers(3, 50)}),
     },
 )
 
@@ -115,6 +127,18 @@ def test_a_teacher_is_short_for_distilling_from_it(said, expected):
         ("training.augment.gain.decibels=loud", "training.augment.gain.decibels is 'loud': give a number"),
         ("training.augment.device_ir={}", "lacks the key 'training.augment.device_ir.folder'"),
         ("training.augment.spec_augment.freq_masks=1.5", "freq_masks is 1.5: give a whole number"),
+        ("training.stop={}", "lacks the key 'training.stop.gain_per_tmac'"),
+        ("training.stop={gain_per_tmac: -1}", "training.stop: stop.gain_per_tmac is -1.0; give nats of validation"),
+        (
+            "training.stop={gain_per_tmacs: 1}",
+            "has no key 'training.stop.gain_per_tmacs'. Did you mean 'gain_per_tmac'",
+        ),
+        ("training.stop={gain_per_tmac: 1, window: 2}", "stop.window is 2; give a whole number of epochs from 3"),
+        ("training.stop=0.1", "training.stop is 0.1: give keys with values below it"),
+        (
+            "systems.x=[{finetune: {stop: {gain_per_tmac: 1}, choose_from: 20}}]",
+            "choose_from is 20 but stop.window is 20",
+        ),
         ("training.teacher=unpruned", "the unpruned network cannot teach itself"),
         ("systems.x=[{finetune: {teacher: a, distil: {}}}]", "the teacher is given twice"),
         ("systems.x=[{finetune: {distil: {weigt: 1}}}]", "'systems.x.0.finetune.distil.weigt'. Did you mean 'weight'?"),

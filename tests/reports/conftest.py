@@ -153,6 +153,7 @@ def write_run(
             metrics["training"] = {
                 "best_epoch": best, "epochs": epochs, "stopped": "no progress for 10 epochs",
                 "precision": "float32", "precision_reason": "no bfloat16 here",
+                "macs_spent": 1_250_000_000_000,
             }  # fmt: skip
         if kind == "prune":
             random = np.random.default_rng(number)

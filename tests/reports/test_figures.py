@@ -1,11 +1,16 @@
 import json
 import xml.etree.ElementTree as ElementTree
 
+import altair as alt
 import pytest
+from jsonschema import ValidationError
 
 from coppice.core.errors import CoppiceError
 from coppice.reports.class_figures import confusion_matrix
 from coppice.reports.cost_figures import run_points
+from coppice.reports.cross_validation_records import read_cross_validation
+from coppice.reports.figures import cross_validation_figures, run_figures
+from coppice.reports.layer_filters import filters_of_run
 from coppice.reports.report import figure_files
 from coppice.reports.run_records import read_run
 from coppice.reports.training_figures import _ticks, best_epoch, shared_range
@@ -22,6 +27,20 @@ def test_each_chart_of_the_report_is_a_file_and_each_cost_has_its_own(svgs):
     layers = {f"{kind}-conv{number}" for kind in ("nearest", "similarity") for number in (1, 2, 3)}
     assert costs | layers | {"class-changes", "training-train", "confusion-train"} <= names
     assert "accuracy-against-cost" not in names
+
+
+def test_every_chart_obeys_the_schema_of_vega_lite(whole_run, make_cross_validation):
+    run = read_run(whole_run)
+    drawn = (
+        run_figures(run, filters_of_run(run)[0]),
+        cross_validation_figures(read_cross_validation(make_cross_validation())),
+    )
+    charts = [figure for figures in drawn for figure in figures.all()]
+    assert len(charts) > 10
+    for chart in charts:
+        alt.Chart.from_dict(chart.spec)
+    with pytest.raises(ValidationError):
+        alt.Chart.from_dict(charts[0].spec | {"height": "tall"})
 
 
 def test_svg_files_are_whole_and_drawn_in_the_light_palette(svgs):

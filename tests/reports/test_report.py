@@ -74,6 +74,10 @@ def test_every_section_of_a_whole_run_is_there(page):
     assert "What is missing here" not in page.text
 
 
+def test_each_fit_says_why_it_ended_and_what_it_took(page):
+    assert re.search(r"stopped: no progress for 10 epochs.{1,80} and 1\.2 TMACs\.", page.text)
+
+
 def test_every_chart_on_the_page_has_a_specification_and_a_description(page):
     charts = json.loads(page.scripts[0])
     used = [attributes["data-chart"] for attributes in page.all("div") if "data-chart" in attributes]

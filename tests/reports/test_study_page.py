@@ -52,6 +52,13 @@ def test_the_page_asks_the_network_for_nothing(made):
     assert "default-src 'none'" in text
 
 
+def test_what_holds_of_all_scores_is_said_once_at_the_top(tmp_path):
+    rows = made_rows(AXES, folds=(1,), seeds=(0,))
+    page = body(write_study_page(write_study(tmp_path, AXES, rows)).read_text())
+    top = page[: page.index('id="front"')]
+    assert top.count("Nothing could be tested of criterion") == 1
+
+
 def test_failed_runs_are_listed_with_their_reason_and_other_versions_named(made):
     _, rows, page = made
     text = body(page)
@@ -154,6 +161,61 @@ def test_the_curve_along_ratios_has_a_point_for_each_and_the_unpruned_network(ma
         assert point.mean == pytest.approx(own["accuracy"])
         assert point.interval == pytest.approx((own["accuracy_low"], own["accuracy_high"]))
     assert curve.unpruned == pytest.approx(frame.loc["unpruned", "accuracy"])
+
+
+FRACTIONS = {"system": ("cosine", "random weights"), "fraction": ("1", "0", "0.25", "0.5")}
+FIT_MACS = 300_000_000_000
+
+
+def spending(**left_out):
+    """Runs on a fraction of the clips, with what each took: the smaller fractions for the more epochs."""
+    rows = made_rows(FRACTIONS)
+    for row in rows:
+        share = float(row["axis.fraction"])
+        epochs = (round(20 / share) + row["seed"] + 2 * row["fold"]) if share else 0
+        row |= {"finetune_seconds": epochs * share, "finetune_epochs": epochs}
+        row |= {"finetune_clips_seen": round(240 * share) * epochs, "finetune_macs": round(share * epochs * FIT_MACS)}
+        for name in left_out:
+            del row[name]
+    return rows
+
+
+def test_scores_stand_against_what_fine_tuning_took_joined_in_the_order_of_the_fraction(tmp_path):
+    rows = spending()
+    figures = study_figures(read_study(write_study(tmp_path, FRACTIONS, rows)))
+    (chooser,) = figures.curves
+    assert chooser.options[1] == ("fraction", "seconds", "clips seen", "MACs spent")
+    assert chooser.figures[0, 3].name == "along-fraction-all-accuracy-finetune_macs"
+    against = {curve.below: curve for curve in figures.curved[0] if curve.score.field == "accuracy"}
+    for name, field in (("seconds", "finetune_seconds"), ("clips seen", "finetune_clips_seen")):
+        for plain, point in zip(against["fraction"].points, against[name].points, strict=True):
+            own = [row for row in rows if (row["axis.system"], row["axis.fraction"]) == (point.line, point.x)]
+            assert point.spent == pytest.approx(sum(row[field] for row in own) / len(own))
+            assert (point.mean, point.interval, point.runs) == (plain.mean, plain.interval, plain.runs)
+    spec = chooser.figures[0, 3].spec
+    assert spec["layer"][1]["encoding"]["x"]["title"] == "MACs spent in fine-tuning (TMACs)"
+    drawn = spec["layer"][1]["data"]["values"]
+    assert [row["along"] for row in drawn] == ["0", "0.25", "0.5", "1"]
+    expected = [0.0] + [share * (round(20 / share) + 0.5 + 4) * FIT_MACS / 1e12 for share in (0.25, 0.5, 1)]
+    assert [row["x"] for row in drawn] == pytest.approx(expected, rel=1e-5)
+    assert spec["layer"][1]["layer"][0]["encoding"]["order"]["field"] == "place"
+    alt.LayerChart.from_dict(spec)
+
+
+def test_results_from_before_macs_were_counted_stand_against_seconds_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(study_page, "MOST_PDF", 0)
+    old = spending(finetune_epochs=0, finetune_clips_seen=0, finetune_macs=0)
+    folder = write_study(tmp_path, FRACTIONS, old)
+    (chooser,) = study_figures(read_study(folder)).curves
+    assert chooser.options[1] == ("fraction", "seconds")
+    assert "Against what fine-tuning took" in write_study_page(folder).read_text()
+    some = spending()
+    for row in some:
+        if row["axis.system"] == "cosine":
+            row["finetune_macs"] = ""
+    figures = study_figures(read_study(write_study(tmp_path, FRACTIONS, some)))
+    (curve,) = (one for one in figures.curved[0] if one.key.endswith("-all-accuracy-finetune_macs"))
+    assert {point.line for point in curve.points} == {"random weights"}
 
 
 def test_charts_that_are_met_first_come_as_pdf_within_the_page(made):

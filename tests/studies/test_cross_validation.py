@@ -56,14 +56,21 @@ def own_cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def study(recipe, tmp_path_factory) -> Path:
-    """The study, done by two processes."""
-    folder = tmp_path_factory.mktemp("study") / "study"
+    """The study, done by this process."""
+    return run(recipe, out=tmp_path_factory.mktemp("study") / "study").parent
+
+
+@pytest.mark.proof
+def test_two_processes_come_to_the_numbers_of_one(study, recipe, tmp_path):
     command = [sys.executable, "-c", "from coppice.cli.main import main; main()", "run", str(recipe)]
-    answer = subprocess.run([*command, "--out", str(folder), "--jobs", "2"], capture_output=True, text=True)
+    answer = subprocess.run([*command, "--out", str(tmp_path / "two"), "--jobs", "2"], capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
     assert "is done (6 of 6)" in answer.stderr
     assert "Traceback" not in answer.stderr
-    return folder
+    for name in NAMES:
+        for stage in ("train", "systems/thin/1-prune"):
+            one, two = (pd.read_csv(folder / name / stage / "predictions.csv") for folder in (study, tmp_path / "two"))
+            pd.testing.assert_frame_equal(one, two, atol=1e-5)
 
 
 def test_every_fold_tests_once_with_every_seed(recipe):

@@ -82,9 +82,13 @@ def small(file, tmp_path):
     return run
 
 
-def rows(folder):
-    with (folder / "results.csv").open(newline="") as lines:
+def clips(path):
+    with path.open(newline="") as lines:
         return list(csv.DictReader(lines))
+
+
+def rows(folder):
+    return clips(folder / "results.csv")
 
 
 def stage_scores(folder):
@@ -120,6 +124,11 @@ def test_there_is_a_row_for_every_point_and_fold_with_what_the_run_folders_say(d
         assert int(row["base_size_bytes"]) == base_cost["size_bytes_float32"]
         assert int(row["macs"]) < int(row["base_macs"])
         assert int(row["finetune_clips"]) == (10 if last == "2-finetune" else 0)  # of 30, whole recordings
+        assert int(row["finetune_epochs"]) == (1 if last == "2-finetune" else 0)
+        assert int(row["finetune_clips_seen"]) == (10 if last == "2-finetune" else 0)
+        checked = [clip for clip in clips(folder / "data" / "clips.csv") if clip["side"] == "validation"]
+        spent = (3 * 10 + len(checked)) * cost["macs"]
+        assert int(row["finetune_macs"]) == (spent if last == "2-finetune" else 0)
         assert (float(row["finetune_seconds"]) > 0) == (last == "2-finetune")
         assert float(row["seconds"]) >= float(row["finetune_seconds"])
         assert row["latency_ms_p50"] == ""
@@ -324,14 +333,31 @@ def test_without_steps_a_point_is_an_unpruned_network(small, tmp_path, capsys):
         scores, cost = stage_scores(folder / row["run"] / "train")
         assert (float(row["accuracy"]), float(row["log_loss"])) == (scores["accuracy"], scores["log_loss"])
         assert (int(row["params_total"]), row["axis.network.dense"]) == (cost["params_total"], str(dense))
-        assert (row["base_accuracy"], row["finetune_clips"]) == ("", "0")
+        assert (row["base_accuracy"], row["finetune_clips"], row["finetune_macs"]) == ("", "0", "0")
         assert float(row["seconds"]) > 0
     assert int(small_["params_total"]) < int(large["params_total"])
     assert "2 points, measured in 2 runs" in (folder / "study.html").read_text()
     run_study(path, out=folder)
     assert "done already: 2" in capsys.readouterr().err
     found = read_study(folder)
-    assert [point.done for point in found.points if point.values] == [1, 1]
+    assert [(point.values["network.dense"], point.done) for point in found.points] == [("4", 1), ("6", 1)]
+
+
+def test_an_unpruned_network_may_stand_beside_pruned_ones_and_is_trained_once(small):
+    folder = small("system: {whole: [], half: [prune: {criterion: l1, ratios: 0.5}]}")
+    whole, half = rows(folder)
+    assert [path.name for path in (folder / "base").iterdir()] == ["seed0"]
+    scores, cost = stage_scores(folder / "base" / "seed0" / "train")
+    assert (float(whole["accuracy"]), int(whole["macs"])) == (scores["accuracy"], cost["macs"])
+    assert (
+        (whole["base_accuracy"], whole["base_macs"])
+        == (whole["accuracy"], whole["macs"])
+        == (
+            half["base_accuracy"],
+            half["base_macs"],
+        )
+    )
+    assert int(half["macs"]) < int(whole["macs"])
 
 
 def test_the_written_study_can_be_run_again_and_is_the_same(small, done, tmp_path):

@@ -179,7 +179,8 @@ def test_costs_add_up_and_what_members_have_in_common_counts_once(done):
         if row["axis.keep"] == "whole":
             own = members(done, row)
             sums = {name: sum(int(one[name]) for one in own) for name in ("params_total", "macs", "size_bytes")}
-            for name in ("seconds", "energy_kwh", "finetune_seconds"):
+            fits = ("finetune_seconds", "finetune_epochs", "finetune_clips_seen", "finetune_macs")
+            for name in ("seconds", "energy_kwh", *fits):
                 assert float(row[name]) == pytest.approx(sum(float(one[name]) for one in own))
             if row["axis.fraction"] == "1":  # fine-tuned, they differ everywhere
                 assert {name: int(row[name]) for name in sums} == sums

@@ -10,7 +10,7 @@ from coppice.datasets.sources import open_dataset
 from coppice.networks.surrey2022 import Surrey2022
 from coppice.recipes.recipe import load_recipe
 from coppice.studies.axes import recipe_at
-from coppice.studies.grid import folds_to_use, points, runs
+from coppice.studies.grid import folds_to_use, identity, points, runs
 from coppice.studies.study_file import load_study, shipped_studies
 
 BASE = """\
@@ -25,6 +25,10 @@ axes:
   criterion: [l1, random]
   ratios: [0.25, 0.5]
 """
+
+
+# Of whole recipes; runs are known by them. Taken before a fit could stop at a price.
+DIGESTS = {"esc10": "03311e6fa81ad30b", "demo": "5056b4003ae0b23b", "dcase2025-baseline": "95eb82016573be69"}
 
 
 @pytest.fixture
@@ -120,6 +124,7 @@ def test_a_grid_beyond_counting_is_capped_without_going_through_it(loaded):
         ("fraction: [0]", [["prune"]]),
         ("fraction: {some: 0.5}", [["prune", "finetune"]]),
         ("finetune.epochs: [7]", [["prune", "finetune"]]),
+        ("finetune.stop: {dear: {gain_per_tmac: 0.1}, never: null}", [["prune", "finetune"]] * 2),
         ("schedule: [iterative, one_shot]", [["iterative"], ["prune", "finetune"]]),
         ("schedule: {five: {progressive: {steps: 5, shape: cubic}}}", [["progressive"]]),
         ("system: {bare: [prune: {criterion: l2, ratios: 0.5}, reset], thin: thin}", [["prune", "reset"], None]),
@@ -138,6 +143,8 @@ def test_named_axes_change_the_steps(loaded, axis, wanted):
     made = {kind: options for step in steps(first) for kind, options in step.items()}
     if "some" in axis:
         assert made["finetune"]["fraction"] == 0.5
+    if "stop" in axis:
+        assert made["finetune"]["stop"] == {"gain_per_tmac": 0.1, "window": 20}
     if "epochs" in axis:
         assert made["finetune"]["epochs"] == 7
     if "iterative" in axis:
@@ -155,6 +162,14 @@ def test_a_point_leaves_the_base_recipe_as_it_is():
     recipe_at(base, system, {"criterion": "l2", "ratios": 0.5, "training.epochs": 9, "fraction": 0.5}, "a point")
     assert base == {"training": {"epochs": 3}, "systems": {}}
     assert system == [{"prune": {"criterion": "l1", "keep": {"conv2": 11}}}, {"finetune": {}}]
+
+
+@pytest.mark.parametrize("name", DIGESTS)
+def test_runs_of_older_studies_keep_their_digests(name):
+    assert identity(load_recipe(name), "x") == DIGESTS[name]
+    stopping = load_recipe(name, changes=["training.stop.gain_per_tmac=0.1", "training.patience=999"])
+    patient = load_recipe(name, changes=["training.patience=999"])
+    assert identity(stopping, "x") != identity(patient, "x")
 
 
 def test_every_point_is_run_with_every_fold_and_seed(loaded):

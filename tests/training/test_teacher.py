@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from coppice.audio.front_end import front_end
+from coppice.complexity.macs import count_macs
 from coppice.core.errors import CoppiceError
 from coppice.evaluation.evaluate import evaluate
 from coppice.networks.audioset import audioset_labels
@@ -65,6 +66,7 @@ def test_a_student_learns_from_its_teacher_and_says_so(teacher, prepared, settin
 
     assert apart(taught) < apart(alone)
     assert taught.lineage[-1]["teacher"] == {"weight": 1.0, "temperature": 2.0, "verbs": ["train"]}
+    assert taught.lineage[-1]["teacher_macs"] == count_macs(teacher.network, torch.zeros(1, 1, 40, 25)).total
     assert "teacher" not in alone.lineage[-1]
     assert evaluate(taught, prepared.log_mel("test"), prepared.clips("test"))[0]["clips"] == 6
 
@@ -112,6 +114,7 @@ def test_several_teachers_are_averaged_as_posteriors(teacher, prepared, settings
     torch.testing.assert_close(both.double(), expected, rtol=0, atol=1e-6)
     student = finetune(teacher, prepared, settings=replace(settings, epochs=1), teacher=Teacher([teacher, other]))
     assert student.lineage[-1]["teacher"]["teachers"] == 2
+    assert student.lineage[-1]["teacher_macs"] == 2 * Teacher(teacher).macs
     with pytest.raises(CoppiceError, match="there is no teacher"):
         Teacher([])
 

@@ -23,10 +23,10 @@ def count_text(count: float) -> str:
 
     Examples
     --------
-    >>> count_text(46_246), count_text(286_637_800)
-    ('46.2 k', '286.6 M')
+    >>> count_text(46_246), count_text(286_637_800), count_text(3_400_000_000_000)
+    ('46.2 k', '286.6 M', '3.4 T')
     """
-    for limit, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for limit, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= limit:
             return f"{count / limit:.1f} {prefix}"
     return f"{count:.0f}"

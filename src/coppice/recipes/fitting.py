@@ -2,11 +2,20 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from coppice.core.errors import CoppiceError
 from coppice.training.augment.settings import AUGMENTATIONS, Augment
 from coppice.training.settings import TrainingSettings
+from coppice.training.stop import Stop
 
 UNPRUNED = "unpruned"
 
@@ -102,6 +111,25 @@ class Distil(Part):
     temperature: Annotated[float, Field(gt=0, le=100)] = 2.0
 
 
+class StopChoice(Part):
+    """See :class:`coppice.training.stop.Stop`."""
+
+    gain_per_tmac: float
+    window: int = 20
+
+    @model_validator(mode="after")
+    def _can_be(self) -> "StopChoice":
+        try:
+            self.settings()
+        except CoppiceError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def settings(self) -> Stop:
+        """Return it as settings of a fit."""
+        return Stop(**self.model_dump())
+
+
 class Fit(Part):
     """How a network is fitted."""
 
@@ -123,6 +151,7 @@ class Fit(Part):
     choose_from: int = 0
     augment: AugmentChoice | None = None
     distil: Distil | None = None
+    stop: StopChoice | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -143,11 +172,18 @@ class Fit(Part):
             raise ValueError(str(error)) from error
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a stop that is not set: runs from before there was one are known by digests of all keys."""
+        said: dict[str, Any] = handler(self)
+        return {name: value for name, value in said.items() if name != "stop" or value is not None}
+
     def settings(self, *, seed: int) -> TrainingSettings:
         """Return the settings of the fit."""
-        names = set(Fit.model_fields) - {"augment", "distil"}
+        names = set(Fit.model_fields) - {"augment", "distil", "stop"}
         augment = self.augment.settings() if self.augment is not None else None
-        return TrainingSettings(**self.model_dump(include=names), seed=seed, augment=augment)
+        stop = self.stop.settings() if self.stop is not None else None
+        return TrainingSettings(**self.model_dump(include=names), seed=seed, augment=augment, stop=stop)
 
     def identity(self) -> dict[str, Any]:
         """Return what a stage's digest is taken of.

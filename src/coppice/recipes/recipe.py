@@ -17,6 +17,7 @@ from coppice.recipes.fitting import (
     GainChoice,
     Part,
     SpecAugmentChoice,
+    StopChoice,
     TimeRollChoice,
     Train,
 )
@@ -228,6 +229,7 @@ def _siblings(location: tuple[int | str, ...]) -> list[str]:
         "freq_mixstyle": FreqMixStyleChoice,
         "distil": Distil,
         "teacher": Distil,
+        "stop": StopChoice,
     }
     if len(location) == 1:
         return list(Recipe.model_fields)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from coppice.complexity.fit_macs import fit_macs
 from coppice.complexity.profile import profile
 from coppice.core.files import write_json
 from coppice.datasets.prepare import Prepared
@@ -44,7 +45,16 @@ def record(classifier: Classifier, data: Prepared, folder: Path) -> None:
     last = classifier.lineage[-1]
     if last["verb"] in ("train", "finetune"):
         names = ("best_epoch", "epochs", "stopped", "precision", "precision_reason", "fraction", "clips")
-        metrics["training"] = {name: last[name] for name in names}
+        metrics["training"] = {
+            **{name: last[name] for name in names},
+            "macs_spent": fit_macs(
+                metrics["complexity"]["macs"],
+                epochs=last["epochs"],
+                clips=last["clips"],
+                validation_clips=last["validation_clips"],
+                teacher_macs=last.get("teacher_macs", 0),
+            ),
+        }
     write_json(folder / "metrics.json", metrics)
 
 

@@ -94,6 +94,7 @@ class Training(Record):
     stopped: str | None = None
     precision: str | None = None
     precision_reason: str | None = None
+    macs_spent: int | None = None
 
 
 class Sides(Record):

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from coppice.core.files import write_text
+from coppice.core.units import count_text
 from coppice.reports.cost_figures import run_points
 from coppice.reports.cross_validation_headline import cross_validation_headline, cross_validation_table
 from coppice.reports.cross_validation_records import CrossValidationRecord, read_cross_validation
@@ -122,12 +123,17 @@ def _layer_tiles(run: RunRecord, layers: Sequence[LayerFilters]) -> list[LayerTi
     return result
 
 
+def _took(seconds: float | None, macs: int | None) -> str:
+    time = seconds_text(seconds)
+    return time if macs is None else f"{time} and {count_text(macs)}MACs"
+
+
 def _run_page(run: RunRecord) -> str:
     layers, filters_note = filters_of_run(run)
     figures = run_figures(run, layers)
     after = run.last_stage(run.systems[0]) if run.systems else None
     fits = [
-        (stage.entry.title, stage.metrics.training, seconds_text(stage.seconds))
+        (stage.entry.title, stage.metrics.training, _took(stage.seconds, stage.metrics.training.macs_spent))
         for stage in run.stages
         if stage.metrics.training is not None
     ]

@@ -1,29 +1,18 @@
-"""Lines of a score with error bars, against a ratio, a set of layers or a share of clips."""
+"""Lines of a score with error bars, against a ratio, a set of layers, a share of clips or what fine-tuning took."""
 
 from typing import Any
 
 from coppice.reports.study_curves import Curve
 from coppice.reports.study_looks import group_looks
 
+_MACS = ((1e15, "PMACs"), (1e12, "TMACs"), (1e9, "GMACs"), (1e6, "MMACs"), (1.0, "MACs"))
 _APART = 5.0  # pixels between lines, so that error bars at one place do not cover each other
 
 
 def curve_chart(curve: Curve) -> dict[str, Any]:
     """Draw one score along an axis, one line for each value of another, as a Vega-Lite specification."""
-    numbers, score = curve.numbers, curve.score
-    x: dict[str, Any] = {"field": "x", "title": curve.title}
-    if numbers is not None:
-        x |= {
-            "type": "quantitative",
-            "scale": {
-                "domain": [min(numbers), max(numbers)],
-                "nice": False,
-                "padding": 8 + _APART * len(curve.lines) / 2,
-            },
-            "axis": {"values": list(numbers), "grid": False, "labelOverlap": True},
-        }
-    else:
-        x |= {"type": "nominal", "sort": list(curve.values), "axis": {"labelAngle": 0, "labelLimit": 90}}
+    score, apart = curve.score, _APART if curve.against is None else 0.0  # what was measured stays where it is
+    x = _x(curve)
     y = {"type": "quantitative", "title": score.title, "scale": {"zero": False, "nice": True}}
     looks = group_looks(list(curve.lines), lines=True)
     if len(curve.lines) == 1:
@@ -38,16 +27,47 @@ def curve_chart(curve: Curve) -> dict[str, Any]:
             }
         )
     for number, name in enumerate(curve.lines):
-        offset = _APART * (number - (len(curve.lines) - 1) / 2)
+        offset = apart * (number - (len(curve.lines) - 1) / 2)
         layers.append(_line(curve, name, offset, x, y, looks))
+    joined = "" if curve.against is None else f", joined in the order of {curve.along}"
     at = "" if curve.where is None else f", {curve.where[0]} {curve.where[1]}"
     return {
         "layer": layers,
         "width": "container",
         "height": 340,
-        "description": f"{score.title} against {curve.title}{at}, with 95 % intervals"
+        "description": f"{score.title} against {x['title']}{at}{joined}, with 95 % intervals"
         + ("; the dashed line is the unpruned network." if curve.unpruned is not None else "."),
     }
+
+
+def _x(curve: Curve) -> dict[str, Any]:
+    """Return the encoding of what stands below: numbers from 0 on, percents, or words in their order."""
+    x: dict[str, Any] = {"field": "x", "title": curve.title}
+    numbers = curve.numbers
+    if curve.against is not None:
+        unit = _unit(curve)[1]
+        x["title"] += f" ({unit})" if unit else ""
+        return x | {
+            "type": "quantitative",
+            "scale": {"zero": True, "nice": True, "padding": 8},
+            "axis": {"grid": False, "labelOverlap": True, "tickCount": 6},
+        }
+    if numbers is None:
+        return x | {"type": "nominal", "sort": list(curve.values), "axis": {"labelAngle": 0, "labelLimit": 90}}
+    padding = 8 + _APART * len(curve.lines) / 2
+    return x | {
+        "type": "quantitative",
+        "scale": {"domain": [min(numbers), max(numbers)], "nice": False, "padding": padding},
+        "axis": {"values": list(numbers), "grid": False, "labelOverlap": True},
+    }
+
+
+def _unit(curve: Curve) -> tuple[float, str]:
+    """Return by what the numbers below are divided, and the unit that makes of MACs."""
+    most = max(point.spent or 0.0 for point in curve.points)
+    if curve.against is None or curve.against.field != "finetune_macs":
+        return 1.0, ""
+    return next((size, unit) for size, unit in _MACS if most >= size or size == 1)
 
 
 def _line(
@@ -62,15 +82,20 @@ def _line(
         {"field": "high", "type": "quantitative", "title": "to", "format": digits},
         {"field": "runs", "type": "quantitative", "title": "runs"},
     ]
+    if curve.against is not None:
+        tooltip[1] = {"field": "along", "type": "nominal", "title": curve.along}
+        tooltip.insert(2, {"field": "x", "type": "quantitative", "title": x["title"], "format": ",.4~r"})
     value = y | {"field": "value"}
-    dashes = {"strokeDash": looks["strokeDash"]} if "strokeDash" in looks else {}
+    drawn = {"strokeDash": looks["strokeDash"]} if "strokeDash" in looks else {}
+    if curve.against is not None:
+        drawn["order"] = {"field": "place", "type": "quantitative"}
     dot: dict[str, Any] = {"type": "point", "size": 60, "xOffset": offset, "opacity": 1}
     marked = {"y": value, "shape": looks["shape"], "tooltip": tooltip}
     return {
         "data": {"values": _rows(curve, name)},
         "encoding": {"x": x, "color": looks["color"]},
         "layer": [
-            {"mark": {"type": "line", "strokeWidth": 2, "xOffset": offset}, "encoding": {"y": value, **dashes}},
+            {"mark": {"type": "line", "strokeWidth": 2, "xOffset": offset}, "encoding": {"y": value, **drawn}},
             {
                 "transform": [{"filter": "datum.low != null"}],
                 "mark": {"type": "rule", "strokeWidth": 1.5, "xOffset": offset},
@@ -85,12 +110,15 @@ def _line(
 def _rows(curve: Curve, name: str) -> list[dict[str, Any]]:
     """Return the points of one line in the order of the axis, as drawn."""
     places: dict[str, float | str] = dict(zip(curve.values, curve.numbers or curve.values, strict=True))
-    scale = curve.score.scale
-    order = {value: number for number, value in enumerate(curve.values)}
+    order = dict(zip(curve.values, curve.numbers or range(len(curve.values)), strict=True))
     points = sorted((point for point in curve.points if point.line == name), key=lambda point: order[point.x])
-    return [
-        {
-            "x": places[point.x],
+    scale, unit = curve.score.scale, _unit(curve)[0]
+    rows = []
+    for point in points:
+        row: dict[str, Any] = {"x": places[point.x]}
+        if point.spent is not None:
+            row = {"x": float(f"{point.spent / unit:.6g}"), "along": point.x, "place": order[point.x]}
+        row |= {
             "group": name,
             "value": round(scale * point.mean, 6),
             "low": None if point.interval is None else round(scale * point.interval[0], 6),
@@ -98,5 +126,5 @@ def _rows(curve: Curve, name: str) -> list[dict[str, Any]]:
             "runs": point.runs,
             "whole": point.whole,
         }
-        for point in points
-    ]
+        rows.append(row)
+    return rows

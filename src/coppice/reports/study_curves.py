@@ -1,5 +1,6 @@
-"""Scores against a ratio, a set of layers, or the share of clips that fine-tuning uses."""
+"""Scores against a ratio, a set of layers, or the share of clips that fine-tuning uses and what that takes."""
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from coppice.evaluation.paired_test import t_half_width
-from coppice.reports.study_measures import ACCURACY, ACCURACY_CHANGE, LOG_LOSS, Score
+from coppice.reports.study_measures import ACCURACY, ACCURACY_CHANGE, LOG_LOSS, SPENT, Cost, Score
 from coppice.reports.study_points import Units, with_changes
 from coppice.reports.study_records import AXIS, StudyRecord, as_number
 
@@ -30,7 +31,7 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One value of the axis below on one line: a mean over all runs there, folds counting alike."""
+    """One value of an axis on one line: a mean over all runs there, folds counting alike; and what they took."""
 
     x: str
     line: str
@@ -38,6 +39,7 @@ class CurvePoint:
     interval: tuple[float, float] | None
     runs: int
     whole: bool
+    spent: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Curve:
     Attributes
     ----------
     along : str
-        The axis below.
+        The axis below, or the one whose points are joined.
     values : tuple of str
         Its values in order.
     line : str or None
@@ -62,6 +64,8 @@ class Curve:
     points : tuple of CurvePoint
     unpruned : float or None
         Mean of the unpruned networks; None where they differ or were not measured.
+    against : Cost or None
+        What stands below in place of the axis: what the runs took.
     """
 
     along: str
@@ -73,12 +77,19 @@ class Curve:
     score: Score
     points: tuple[CurvePoint, ...]
     unpruned: float | None
+    against: Cost | None = None
 
     @property
     def key(self) -> str:
         """A name for files and choices."""
         place = "all" if self.where is None else self.where[1]
-        return f"along-{self.along}-{place}-{self.score.field}"
+        against = "" if self.against is None else f"-{self.against.field}"
+        return f"along-{self.along}-{place}-{self.score.field}{against}"
+
+    @property
+    def below(self) -> str:
+        """What stands below, in a word or two."""
+        return self.along if self.against is None else self.against.name
 
     @property
     def numbers(self) -> tuple[float, ...] | None:
@@ -89,7 +100,9 @@ class Curve:
 
     @property
     def title(self) -> str:
-        """The title of the axis below."""
+        """The title of what stands below."""
+        if self.against is not None:
+            return self.against.title
         return _TITLES[self.along] if self.numbers is not None or self.along in ("keep", "layers") else self.along
 
 
@@ -127,29 +140,40 @@ def _along(
         chosen = rows if where is None else rows[rows[AXIS + where[0]] == where[1]]
         fixed = {along, line} | ({where[0]} if where else set())
         averaged = tuple(name for name in several if name not in fixed)
-        for score in DRAWN:
-            points = tuple(_points(chosen, along, line, score, units))
+        below: tuple[Cost | None, ...] = (None, *(_known_spent(chosen) if along == "fraction" else ()))
+        for score, against in itertools.product(DRAWN, below):
+            points = tuple(_points(chosen, along, line, score, units, against))
             at, named = {point.x for point in points}, {point.line for point in points}
             values = tuple(value for value in record.axes[along] if value in at)
             shown = tuple(name for name in (several[line] if line else (score.name,)) if name in named)
             base = unpruned.get(score.field)
-            yield Curve(along, values, line, shown, where, averaged, score, points, base)
+            yield Curve(along, values, line, shown, where, averaged, score, points, base, against)
 
 
-def _points(rows: pd.DataFrame, along: str, line: str | None, score: Score, units: Units) -> list[CurvePoint]:
+def _known_spent(rows: pd.DataFrame) -> tuple[Cost, ...]:
+    """Return what is known of what fine-tuning took; results from before some of the columns have fewer."""
+    return tuple(cost for cost in SPENT if cost.field in rows and rows[cost.field].max() > 0)
+
+
+def _points(
+    rows: pd.DataFrame, along: str, line: str | None, score: Score, units: Units, against: Cost | None
+) -> list[CurvePoint]:
     keys = [AXIS + along, *([AXIS + line] if line else [])]
-    known = rows.dropna(subset=[score.field])
-    by_unit = known.groupby([*keys, units.column], sort=False)[score.field].mean()
+    fields = [score.field, *([against.field] if against else [])]
+    known = rows.dropna(subset=fields)
+    both = known.groupby([*keys, units.column], sort=False)[fields].mean()
+    by_unit = both[score.field]
     groups = by_unit.groupby(keys, sort=False)
     means, counts = groups.mean(), groups.count()
+    spent = both[against.field].groupby(keys, sort=False).mean().tolist() if against else [None] * len(means)
     half = t_half_width(groups.std(ddof=1).to_numpy(), counts.to_numpy(), overlap=units.overlap)
     least, most = (0.0, 1.0) if score is ACCURACY else (0.0, np.inf) if score is LOG_LOSS else (-np.inf, np.inf)
     low, high = np.maximum(means.to_numpy() - half, least), np.minimum(means.to_numpy() + half, most)
     runs = known.groupby(keys, sort=False).size().reindex(means.index)
     names = list(means.index) if line else [(value, score.name) for value in means.index]
     return [
-        CurvePoint(x, name, float(mean), None if np.isnan(start) else (float(start), float(end)), int(count), whole)
-        for (x, name), mean, start, end, count, whole in zip(
-            names, means, low, high, runs, (counts == units.count).tolist(), strict=True
+        CurvePoint(x, name, float(mean), None if np.isnan(start) else (float(start), float(end)), int(count), whole, at)
+        for (x, name), mean, start, end, count, whole, at in zip(
+            names, means, low, high, runs, (counts == units.count).tolist(), spent, strict=True
         )
     ]

@@ -210,17 +210,19 @@ def _fronts(points: StudyPoints, axes: dict[str, tuple[str, ...]]) -> Chooser:
 
 
 def _curves(group: Sequence[Curve]) -> Chooser:
-    panel = next((curve.where[0] for curve in group if curve.where), None)
-    scores = tuple(dict.fromkeys(curve.score.name for curve in group))
-    places = tuple(dict.fromkeys(_place(curve.where) for curve in group))
-    named = _named((curve.key, curve_chart(curve), len(curve.points)) for curve in group)
-    drawn = {
-        (scores.index(curve.score.name), *((places.index(_place(curve.where)),) if panel else ())): figure
-        for curve, figure in zip(group, named, strict=True)
+    choices = {
+        "Score": [curve.score.name for curve in group],
+        "Against": [curve.below for curve in group],
+        "Of": [_place(curve.where) for curve in group],
     }
-    legends, options = ("Score", "Of"), (scores, places)
-    count = 2 if panel else 1
-    return Chooser(f"along-{group[0].along}", legends[:count], options[:count], drawn)
+    options = {legend: tuple(dict.fromkeys(chosen)) for legend, chosen in choices.items()}
+    legends = tuple(legend for legend in options if legend == "Score" or len(options[legend]) > 1)
+    named = _named((curve.key, curve_chart(curve), len(curve.points)) for curve in group)
+    drawn: dict[Place, Figure] = {
+        tuple(options[legend].index(choices[legend][number]) for legend in legends): figure
+        for number, figure in enumerate(named)
+    }
+    return Chooser(f"along-{group[0].along}", legends, tuple(options[legend] for legend in legends), drawn)
 
 
 def _pairs(found: Sequence[Comparison]) -> tuple[Chooser, dict[Place, Comparison]]:

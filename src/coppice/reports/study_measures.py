@@ -49,3 +49,8 @@ COSTS = (
     Cost("latency_ms_p50", "latency", "latency p50 (ms)"),
     Cost("energy_kwh", "energy", "energy (kWh)"),
 )
+SPENT = (
+    Cost("finetune_seconds", "seconds", "time of fine-tuning (s)"),
+    Cost("finetune_clips_seen", "clips seen", "clips seen in fine-tuning"),
+    Cost("finetune_macs", "MACs spent", "MACs spent in fine-tuning"),
+)

@@ -159,7 +159,8 @@ def _headline(record: StudyRecord, figures: StudyFigures) -> Headline:
         )
     together = [comparison for comparison in figures.compared.values() if comparison.where is None]
     first = together[0].axis if together else None
-    return Headline(sentence, tuple(verdict(each) for each in together if each.axis == first), ())
+    verdicts = dict.fromkeys(verdict(each) for each in together if each.axis == first)  # one may be said of each score
+    return Headline(sentence, tuple(verdicts), ())
 
 
 def _facts(record: StudyRecord) -> list[str]:
@@ -190,6 +191,12 @@ def _section(chooser: Chooser, curves: tuple[Curve, ...]) -> CurveSection:
     curve = curves[0]
     by = f", by {curve.line}" if curve.line else ""
     parts = ["Means with 95 % intervals, as above; lines stand a little apart so that their intervals can be seen."]
+    if any(each.against is not None for each in curves):
+        parts.append(
+            f"Against what fine-tuning took, a mark stands at the mean over its runs, and lines join the values of "
+            f"{curve.along} in their order; MACs are three times those of a clip for each clip seen, once for each "
+            "validation clip in each epoch, and a teacher's once for each clip."
+        )
     if curve.unpruned is not None:
         parts.append("The dashed line is the unpruned network.")
     if curve.averaged:

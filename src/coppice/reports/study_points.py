@@ -9,7 +9,7 @@ import pandas as pd
 from coppice.evaluation.paired_test import t_half_width
 from coppice.reports.pareto_front import pareto_front
 from coppice.reports.study_measures import COSTS, SCORES, Cost, Score
-from coppice.reports.study_records import AXIS, LATER, StudyRecord, is_ensemble
+from coppice.reports.study_records import AXIS, RANKED, StudyRecord, is_ensemble
 from coppice.reports.wording import plural
 
 UNPRUNED = "unpruned"
@@ -145,7 +145,7 @@ def study_points(record: StudyRecord) -> StudyPoints:
 def _averaged(done: pd.DataFrame, units: Units) -> pd.DataFrame:
     """Average first the runs of each unit, then the units; costs over all runs that have them."""
     fields = [score.field for score in SCORES]
-    extra = [name for name in ("macro_accuracy", "params_bn_folded", "seconds", *LATER) if name in done]
+    extra = [name for name in ("macro_accuracy", "params_bn_folded", "seconds", *RANKED) if name in done]
     by_unit = done.groupby(["point", units.column], sort=False)[fields].mean()
     groups = by_unit.groupby("point", sort=False)
     means, deviations, counts = groups.mean(), groups.std(ddof=1), groups.count()

@@ -40,7 +40,8 @@ NUMBERS = (
     "base_params_total",
     "base_size_bytes",
 )
-LATER = ("ranking_ms", "similarity_error", "kept_as_exact")  # columns that not every study has
+RANKED = ("ranking_ms", "similarity_error", "kept_as_exact")
+LATER = (*RANKED, "finetune_epochs", "finetune_clips_seen", "finetune_macs")  # columns that not every study has
 NEEDED = ("accuracy", "log_loss", "macs", "params_total", "size_bytes")  # of a run that is done
 
 

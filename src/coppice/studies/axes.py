@@ -106,7 +106,7 @@ def recipe_at(
     base : mapping
         The base recipe; not touched.
     system : list of dict
-        The steps, unless the point has its own; without any, a point is an unpruned network.
+        The steps, unless the point has its own; without any from the start, a point is an unpruned network.
     point : mapping
         Axis → value.
     what : str
@@ -142,7 +142,7 @@ def recipe_at(
                 raise CoppiceError(f"{what}: axis {name!r}: {blocked!r} holds a value, not keys.")
     if "schedule" in point:
         steps = _scheduled(steps, *_schedule(point["schedule"]), what)
-    if not system and "system" not in point:
+    if point["system"] == [] if "system" in point else not system:
         return {**recipe, "systems": {}, "headline": None}
     if not steps:
         raise CoppiceError(f"{what}: nothing is left of the system's steps; exclude this point.")
@@ -172,8 +172,8 @@ def whole_steps(steps: list[Any], what: str) -> list[dict[str, Any]]:
 
 
 def _steps(value: Any, base: Mapping[str, Any], what: str) -> list[dict[str, Any]]:
-    """Return the steps that a value of the axis ``system`` means."""
-    if isinstance(value, list) and value:
+    """Return the steps that a value of the axis ``system`` means; none: the unpruned network."""
+    if isinstance(value, list):
         return whole_steps(value, what)
     known = base["systems"]
     if not isinstance(value, str) or value not in known:

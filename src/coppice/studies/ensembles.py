@@ -30,7 +30,8 @@ from coppice.studies.ensemble_section import Ensemble
 from coppice.studies.grid import GridRun, Point
 from coppice.studies.tasks import Outcome, Task, failed, record
 
-_SUMS = ("params_total", "params_bn_folded", "macs", "size_bytes", "energy_kwh", "seconds", "finetune_seconds")
+_FITS = ("finetune_seconds", "finetune_epochs", "finetune_clips_seen", "finetune_macs")
+_SUMS = ("params_total", "params_bn_folded", "macs", "size_bytes", "energy_kwh", "seconds", *_FITS)
 _SHARED = {"params_total": "params", "macs": "macs", "size_bytes": "bytes"}  # what layers in common are taken off
 
 

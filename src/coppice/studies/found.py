@@ -50,7 +50,7 @@ class FoundStudy:
     title : str
     axes : tuple of str
     points : tuple of FoundPoint
-        The unpruned networks first.
+        The unpruned networks first, if points go on from any.
     remarks : tuple of str
         What failed or is waiting, and results of another version.
     """
@@ -99,7 +99,7 @@ def read_study(folder: Path) -> FoundStudy:
     return FoundStudy(
         said["title"],
         tuple(axes),
-        (_unpruned(table), *points),
+        (*_unpruned(table), *points),
         tuple(_remarks(table, "coppice study search" if "search" in said else "coppice study run")),
     )
 
@@ -131,15 +131,15 @@ def _point(name: str, part: pd.DataFrame, axes: list[str]) -> FoundPoint:
     return FoundPoint(name, values, len(part), len(done), failed, **means)
 
 
-def _unpruned(table: pd.DataFrame) -> FoundPoint:
-    """Return the unpruned networks as a point: one run for each fold and seed."""
+def _unpruned(table: pd.DataFrame) -> tuple[FoundPoint, ...]:
+    """Return the unpruned networks as a point, one run for each fold and seed; nothing where none is measured."""
     columns = [name for name in table.columns if name.startswith("base_")]
     bases = table.drop_duplicates(["fold", "seed", *columns])[columns].dropna(how="all")
     runs = len(table.drop_duplicates(["fold", "seed"]))
     if bases.empty:
-        return FoundPoint(UNPRUNED, {}, runs, 0, 0)
+        return ()
     means = {name.removeprefix("base_"): float(bases[name].mean()) for name in columns}
-    return FoundPoint(UNPRUNED, {}, max(runs, len(bases)), len(bases), 0, **means)
+    return (FoundPoint(UNPRUNED, {}, max(runs, len(bases)), len(bases), 0, **means),)
 
 
 def _remarks(table: pd.DataFrame, command: str) -> list[str]:

@@ -51,7 +51,7 @@ class Planner:
     def tasks_of(self, points: Sequence[Point]) -> list[tuple[GridRun, Task, Task | None]]:
         """Return each run of some points with its task, and that of the unpruned network that it goes on from.
 
-        None for one that trains, where the study is of unpruned networks.
+        None where the study is of unpruned networks alone, each of which trains itself.
 
         Raises
         ------
@@ -62,9 +62,10 @@ class Planner:
         planned = runs(self.study, points, self.folds)
         trainings = {self.identity(self._unpruned(run.recipe)) for run in planned}
         several = len(trainings) > len(self.folds) * len(self.study.seeds)
+        pruned = any(run.recipe.systems for run in planned)
         named: dict[str, str] = {}
         for run in planned:
-            base = self._base(run, several=several) if run.recipe.systems else None
+            base = self._base(run, several=several) if pruned else None
             key, trained = self.identity(run.recipe), None if base is None else base.folder
             if key in named:
                 raise CoppiceError(

@@ -1,5 +1,6 @@
 """What a run folder says in a row of the results."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,17 @@ def point_scores(folder: Path) -> Scores:
     stages = read_json(folder / "summary.json")["stages"]
     own = [entry for entry in stages if entry["system"] is not None] or stages
     fits = [folder / entry["folder"] for entry in own if entry["kind"] == "finetune"]
-    clips = max((read_json(fit / "metrics.json")["training"]["clips"] for fit in fits), default=0)
+    took = [read_json(fit / "metrics.json")["training"] for fit in fits]
     return {
         **_scores(folder / own[-1]["folder"]),
         **_validation_scores(folder / own[-1]["folder"]),
         "seconds": _seconds(folder / entry["folder"] for entry in own),
         "energy_kwh": _energy_kwh([folder / entry["folder"] for entry in own]),
         "finetune_seconds": _seconds(fits),
-        "finetune_clips": clips,
+        "finetune_epochs": sum(fit["epochs"] for fit in took),
+        "finetune_clips": max((fit["clips"] for fit in took), default=0),
+        "finetune_clips_seen": sum(fit["epochs"] * fit["clips"] for fit in took),
+        "finetune_macs": sum(fit["macs_spent"] for fit in took) if all("macs_spent" in fit for fit in took) else None,
     }
 
 
@@ -59,8 +63,14 @@ def _size_bytes(cost: dict[str, Any]) -> int:
     return int(cost["file_bytes"] if known is None else known)
 
 
-def _seconds(stages: Any) -> float:
-    return round(sum(read_json(stage / "stage.json")["seconds"] for stage in stages), 2)
+def _seconds(stages: Iterable[Path]) -> float:
+    return round(sum(map(_stage_seconds, stages)), 2)
+
+
+def _stage_seconds(stage: Path) -> float:
+    """Return how long a stage took, with the attempts that were interrupted, which only its energy knows of."""
+    energy = stage_energy(stage)
+    return max(float(read_json(stage / "stage.json")["seconds"]), 0.0 if energy is None else energy.seconds)
 
 
 def _energy_kwh(stages: list[Path]) -> float | None:

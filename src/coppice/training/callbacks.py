@@ -11,6 +11,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
 from coppice.core.files import plain_os_errors
+from coppice.core.units import count_text
+from coppice.training.stop import Stop
 
 MONITOR = "validation_log_loss"
 
@@ -106,6 +108,42 @@ class StaysStopped(Callback):
         rows = self._history.rows
         if self._early.wait_count >= self._early.patience or (rows and not math.isfinite(rows[-1][MONITOR])):
             trainer.should_stop = True
+
+
+class GainStop(Callback):
+    """Ends a fit when further epochs are not worth their MACs; what it goes by is in the history, and nowhere else."""
+
+    def __init__(self, stop: Stop, macs: int, history: History) -> None:
+        self._stop, self._macs, self._history = stop, macs, history
+
+    @property
+    def losses(self) -> list[float]:
+        """Validation log-loss of every epoch so far."""
+        return [row[MONITOR] for row in self._history.rows]
+
+    @property
+    def due(self) -> bool:
+        """Whether it ends here."""
+        return self._stop.is_due(self.losses, self._macs)
+
+    @property
+    def reason(self) -> str:
+        """Why it ended, in words."""
+        gain = self._stop.expected_gain(self.losses, self._macs) or 0.0
+        if gain <= 0:
+            return f"validation log-loss no longer fell over {self._stop.window} epochs"
+        return (
+            f"10^12 further MACs promised {gain:.2g} nats of validation log-loss, less than "
+            f"{self._stop.gain_per_tmac:g}; an epoch takes {count_text(self._macs)}MACs"
+        )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop before the first epoch, if the fit was killed just after it had stopped."""
+        trainer.should_stop |= self.due
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop, if it is time."""
+        trainer.should_stop |= self.due
 
 
 class EpochBar(Callback):

@@ -11,6 +11,8 @@ from jaxtyping import Float
 from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 
+from coppice.complexity.fit_macs import epoch_macs
+from coppice.complexity.macs import count_macs
 from coppice.core.errors import CoppiceError
 from coppice.core.files import make_folder
 from coppice.core.progress import progress_bar, say
@@ -20,6 +22,7 @@ from coppice.training.callbacks import MONITOR
 from coppice.training.devices.crew import loop_together
 from coppice.training.devices.machines import ONE_DEVICE, Machines
 from coppice.training.loop import FitJob, Inputs, Targets, loop
+from coppice.training.memory import plain_out_of_memory
 from coppice.training.precision import Precision, choose_precision
 from coppice.training.settings import TrainingSettings
 from coppice.training.teacher import Teacher
@@ -137,6 +140,7 @@ def fit(
         augmenter=augmenter,
         resume=resume,
         logged=bool(loggers),
+        epoch_macs=_epoch_macs(network, train, validation, settings),
     )
     for logger in loggers:
         logger.log_hyperparams(settings.to_dict())
@@ -168,6 +172,8 @@ def fit(
         say(f"{description}: {stopped}; the weights of epoch {kept[0][0]} are kept. Try a smaller learning_rate.")
     elif len(rows) == settings.epochs:
         stopped = "all epochs run"
+    elif looped.reason is not None:
+        stopped = looped.reason
     return Fitted(
         network=fitted.eval(),
         best_epoch=kept[0][0],
@@ -190,3 +196,15 @@ def _steps(settings: TrainingSettings, clips: int) -> tuple[int, int]:
             f"{settings.learning_rate:g}; give fewer warmup_steps"
         )
     return warmup, total
+
+
+def _epoch_macs(
+    network: nn.Module, train: tuple[Inputs, Targets], validation: tuple[Inputs, Targets], settings: TrainingSettings
+) -> int:
+    """Return the MACs of an epoch where they decide when the fit ends, else 0."""
+    if settings.stop is None:
+        return 0
+    with plain_out_of_memory(settings.batch_size):
+        # Of a copy: networks that round keep ranges, which a pass in between could change.
+        macs = count_macs(copy.deepcopy(network).float(), train[0][:1]).total
+    return epoch_macs(macs, clips=len(train[1]), validation_clips=len(validation[1]))

@@ -23,7 +23,7 @@ from coppice.core.errors import CoppiceError
 from coppice.training.allocator import keep_freed_memory
 from coppice.training.augment.augmenter import Augmenter
 from coppice.training.batches import ordered_batches, shuffled_batches
-from coppice.training.callbacks import MONITOR, BestEpochs, EpochBar, History, ResumePoint, StaysStopped
+from coppice.training.callbacks import MONITOR, BestEpochs, EpochBar, GainStop, History, ResumePoint, StaysStopped
 from coppice.training.devices.share import Share
 from coppice.training.devices.whole_batch import see_whole_batch_
 from coppice.training.fitting import Fitting
@@ -62,6 +62,8 @@ class FitJob:
         Where the resume point lies.
     logged : bool
         Whether loggers listen.
+    epoch_macs : int
+        MACs of an epoch, by which ``settings.stop`` goes.
     """
 
     network: nn.Module
@@ -76,6 +78,7 @@ class FitJob:
     augmenter: Augmenter | None = None
     resume: Path | None = None
     logged: bool = False
+    epoch_macs: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +91,13 @@ class Looped:
         Of the best epochs, the best first.
     rows : list of dict
         The history, one row per epoch.
+    reason : str, optional
+        Why it ended, where further epochs were not worth their MACs.
     """
 
     kept: list[tuple[int, dict[str, Tensor]]]
     rows: list[dict[str, float]]
+    reason: str | None = None
 
 
 def loop(
@@ -146,7 +152,9 @@ def loop(
     best = BestEpochs(count=settings.soup, choose=settings.choose, start=settings.choose_from)
     history = History()
     early = EarlyStopping(MONITOR, patience=settings.patience, mode="min")
+    gain_stop = GainStop(settings.stop, job.epoch_macs, history) if settings.stop is not None else None
     callbacks: list[Any] = [best, early, history, StaysStopped(early, history)]
+    callbacks += [gain_stop] if gain_stop is not None else []
     callbacks += [EpochBar(advance, history)] + ([ResumePoint(job.resume)] if job.resume else [])
     callbacks += [LearningRateMonitor("epoch")] if loggers else []
     # Which clip is which comes last, for augmentation that has copies of some.
@@ -172,7 +180,9 @@ def loop(
             ckpt_path=str(start) if start and is_resume_point(start) else None,
             weights_only=True,
         )
-    return Looped([(epoch, weights) for _, epoch, weights in best.kept], history.rows)
+    by_gain = gain_stop is not None and gain_stop.due and early.wait_count < early.patience
+    reason = gain_stop.reason if gain_stop is not None and by_gain else None
+    return Looped([(epoch, weights) for _, epoch, weights in best.kept], history.rows, reason)
 
 
 def is_resume_point(file: Path) -> bool:

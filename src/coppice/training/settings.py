@@ -6,6 +6,7 @@ from typing import Any
 from coppice.core.errors import CoppiceError
 from coppice.training.augment.settings import Augment
 from coppice.training.schedule import SCHEDULES
+from coppice.training.stop import Stop
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 OPTIMIZERS = ("adam", "adamw")
@@ -57,6 +58,8 @@ class TrainingSettings:
         Only epochs from this one on (from 0) can be chosen.
     augment : Augment, optional
         What is done to the training clips.
+    stop : Stop, optional
+        Stop, besides, when further epochs are no longer worth their MACs.
 
     Examples
     --------
@@ -83,6 +86,7 @@ class TrainingSettings:
     choose: str = "log_loss"
     choose_from: int = 0
     augment: Augment | None = None
+    stop: Stop | None = None
 
     def __post_init__(self) -> None:
         for name, least in _WHOLE.items():
@@ -115,11 +119,15 @@ class TrainingSettings:
             raise CoppiceError(
                 f"choose_from is {self.choose_from} but there are {self.epochs} epochs, from 0; give a smaller one."
             )
-
         if self.choose_from > self.patience:
             raise CoppiceError(
                 f"choose_from is {self.choose_from} but patience is {self.patience}, so that the fit may stop before; "
                 f"give a patience of at least {self.choose_from}."
+            )
+        if self.stop is not None and self.choose_from >= self.stop.window:
+            raise CoppiceError(
+                f"choose_from is {self.choose_from} but stop.window is {self.stop.window}, so that the fit may stop "
+                f"before; give a window of at least {self.choose_from + 1}."
             )
 
     def to_dict(self) -> dict[str, Any]:

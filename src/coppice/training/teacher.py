@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from coppice.complexity.macs import count_macs
 from coppice.core.errors import CoppiceError
 from coppice.core.progress import progress_bar
 from coppice.datasets.prepare import Prepared
-from coppice.networks.classifier import Classifier
+from coppice.networks.classifier import Classifier, as_network
 
 _AT_A_TIME = 256  # clips between two marks of the progress bar; a multiple of the classifiers' own batches
 
@@ -77,6 +78,11 @@ class Teacher:
     def lesson(self) -> Lesson:
         """How much it counts."""
         return Lesson(self.weight, self.temperature)
+
+    @property
+    def macs(self) -> int:
+        """MACs of all teachers for one clip."""
+        return sum(count_macs(*as_network(one)).total for one in self.classifiers)
 
     def check(self, student: Classifier) -> None:
         """Refuse a teacher of something else.

@@ -237,7 +237,9 @@ def _fit(
             pd.DataFrame(fitted.history).to_csv(temporary, index=False)
         for name in ("resume.ckpt", _SAID):
             (folder / name).unlink(missing_ok=True)
-    more: dict[str, Any] = {} if teacher is None else {"teacher": teacher.to_dict()}
+    more: dict[str, Any] = {}
+    if teacher is not None:
+        more |= {"teacher": teacher.to_dict(), "teacher_macs": teacher.macs}
     if device is not None:
         more["device"] = device
     return classifier.after(
@@ -245,6 +247,7 @@ def _fit(
         verb=what,
         fraction=fraction,
         clips=len(rows),
+        validation_clips=len(checked),
         settings=settings.to_dict(),
         **more,
         **_summary(fitted),

@@ -132,10 +132,11 @@ def send_on(folder: Path, leaders: Sequence[int]) -> None:
 
 def pack_looped(looped: Looped, folder: Path) -> None:
     """Write what the loop leaves."""
-    torch.save({"kept": [list(one) for one in looped.kept], "rows": looped.rows}, folder / _LOOPED)
+    kept = [list(one) for one in looped.kept]
+    torch.save({"kept": kept, "rows": looped.rows, "reason": looped.reason}, folder / _LOOPED)
 
 
 def unpack_looped(folder: Path) -> Looped:
     """Read what the loop has left."""
     found = torch.load(folder / _LOOPED, map_location="cpu", weights_only=True)
-    return Looped([(epoch, weights) for epoch, weights in found["kept"]], found["rows"])
+    return Looped([(epoch, weights) for epoch, weights in found["kept"]], found["rows"], found["reason"])
