@@ -18,6 +18,7 @@ from coppice.compiler.steps import RELU, Activation, Convolution, Pooling
 from coppice.compiler.toolchain import compiler
 from coppice.core.errors import CoppiceError
 from coppice.networks.registry import build_network
+from quick import quick
 
 pytestmark = pytest.mark.usefixtures("cc")
 
@@ -30,15 +31,8 @@ def agree(program, *, target: str, tolerance: float = 2e-6) -> None:
     np.testing.assert_allclose(found, expected, atol=tolerance * max(1, np.abs(expected).max()))
 
 
-QUICK = ("dcase2021", "cp_mobile")  # between them all kinds of steps, in scalar code; the others in vectors only
-CASES = [
-    pytest.param(name, target, marks=[] if target == "simd" or name in QUICK else pytest.mark.proof)
-    for name in NETWORKS
-    for target in TARGETS
-]
-
-
-@pytest.mark.parametrize("name, target", CASES)
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", quick(NETWORKS, "dcase2021", "cp_mobile", "soundnet"))
 def test_machine_code_computes_what_the_program_says(used, name, target):
     config, shape = NETWORKS[name]
     program = network_program(used(build_network(name, **config)), shape)

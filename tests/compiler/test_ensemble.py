@@ -50,6 +50,7 @@ def stranger(classifier) -> Classifier:
         for target in TARGETS
     ],
 )
+@pytest.mark.proof
 def test_members_that_name_the_classes_in_another_order_are_compiled(classifier, stranger, how, target):
     rule = Combination((0.4, 0.6), how=how, temperature=1.3)
     made = ensemble({"one": classifier, "other": stranger}, combination=rule)

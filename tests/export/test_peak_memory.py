@@ -35,6 +35,7 @@ def test_torch_runs_the_network_itself(classifier):
     assert 100_000 < peak_memory_bytes(large(classifier), "torch") < 200_000_000
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("runtime, module, make", [
     ("openvino", "openvino", openvino_model), ("litert", "ai_edge_litert", litert_model),
 ])  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 
 from coppice.core.errors import CoppiceError
 from coppice.reports.report import write_report
+from quick import quick
 
 HOSTILE = '</script><script>alert(1)</script>"><img src=x onerror=alert(2)>'
 
@@ -144,7 +145,10 @@ PIECES = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("gone", [*PIECES, "data", "systems"])
+KEY_PIECES = ("train/checkpoint.safetensors", "train/metrics.json", "environment.json", "data", "systems")
+
+
+@pytest.mark.parametrize("gone", quick([*PIECES, "data", "systems"], *KEY_PIECES))
 def test_a_missing_piece_is_a_note_and_not_a_failure(make_run, gone):
     run = make_run(systems=["cosine_similarity"])
     path = run / gone
