@@ -37,7 +37,10 @@ def operators_read_once():
         import torch._export.utils as utils
         from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-        ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
+        read = ONNXRegistry.from_torchlib
+        known = functools.cache(lambda opset, namespaces: read(opset))
+        # Read again when a library has brought operators of its own.
+        ONNXRegistry.from_torchlib = staticmethod(lambda opset_version: known(opset_version, len(torch.ops._dir)))
         utils._materialize_cpp_cia_ops = functools.cache(utils._materialize_cpp_cia_ops)
 
     def to_onnx(*args, **options):
