@@ -43,6 +43,8 @@ from coppice.training.mixup import mixup_loss
 from coppice.training.precision import choose_precision
 from coppice.training.settings import TrainingSettings
 from coppice.training.teacher import Lesson
+from made_sides import made_sides
+from small_recipe import SMALL_RECIPE
 
 # What docs/training.md states, for float32 and a few epochs. Adam divides a gradient by its own size: where it is 0 but
 # for rounding, as that of biases before batch normalisation, weights move by a share of the learning rate.
@@ -55,15 +57,7 @@ two_cores = pytest.mark.skipif(cpu_count() < 2, reason="needs two cores")
 @pytest.fixture(scope="module")
 def sides():
     """Twenty-seven training clips, which two processes cannot halve, and thirteen to validate on."""
-    generator = torch.Generator().manual_seed(0)
-
-    def side(clips):
-        targets = torch.arange(clips) % 3
-        inputs = torch.randn(clips, 1, 40, 25, generator=generator)
-        inputs[torch.arange(clips), 0, 8 * targets + 4] += 1.5
-        return inputs, targets
-
-    return side(27), side(13)
+    return made_sides(27, 13)
 
 
 @pytest.fixture(scope="module")
@@ -361,7 +355,7 @@ def test_a_batch_smaller_than_the_processes_is_refused(network, sides):
 def test_what_was_done_stands_on_any_number_of_devices(tmp_path, monkeypatch):
     monkeypatch.setenv("COPPICE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("coppice.recipes.run.write_report", lambda folder: folder / "report.html")
-    (tmp_path / "r.yaml").write_text(RECIPE)
+    (tmp_path / "r.yaml").write_text(SMALL_RECIPE)
     recipe = load_recipe(tmp_path / "r.yaml")
     run_single(recipe, tmp_path / "run")
 
@@ -373,20 +367,6 @@ def test_what_was_done_stands_on_any_number_of_devices(tmp_path, monkeypatch):
     run_single(recipe, tmp_path / "run", machines=TWO)
     said = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert said["training devices"] == "2"
-
-
-RECIPE = """\
-name: small
-data: {source: synthetic, synthetic: {clips_per_class: 5, duration_s: 0.5}}
-front_end: {preset: dcase2021, duration_s: 0.5}
-network: {name: dcase2021, widths: [3, 4, 4], dense: 6}
-training: {epochs: 2, precision: float32}
-quantize: null
-systems:
-  thin:
-    - prune: {criterion: l1, ratios: 0.5}
-    - finetune: {epochs: 2, precision: float32}
-"""
 
 
 @pytest.mark.parametrize("given", [{"jobs": 2, "machines": TWO}, {"jobs": 2, "machines": Machines(num_nodes=2)}])
@@ -483,7 +463,7 @@ LONG = ("--data", "synthetic", "--duration", "0.5", "--widths", "3,4,4", "--epoc
 
 @pytest.mark.proof
 def test_two_machines_give_what_one_gives_and_the_second_needs_nothing(tmp_path, meeting):
-    (tmp_path / "r.yaml").write_text(RECIPE)
+    (tmp_path / "r.yaml").write_text(SMALL_RECIPE)
     helper = command("run", "nowhere.yaml", "--num-nodes", "2", **meeting, NODE_RANK="1")
     leader = command(
         "run", tmp_path / "r.yaml", "--out", tmp_path / "two", "--num-nodes", "2", **meeting, NODE_RANK="0"

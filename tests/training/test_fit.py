@@ -12,6 +12,7 @@ from coppice.training import loop as loop_module
 from coppice.training.callbacks import ResumePoint
 from coppice.training.fit import fit
 from coppice.training.settings import TrainingSettings
+from made_sides import made_sides
 
 
 @pytest.fixture
@@ -23,15 +24,7 @@ def network():
 @pytest.fixture(scope="module")
 def sides():
     """Training and validation inputs with their targets."""
-    generator = torch.Generator().manual_seed(0)
-
-    def side(clips):
-        targets = torch.arange(clips) % 3
-        inputs = torch.randn(clips, 1, 40, 25, generator=generator)
-        inputs[torch.arange(clips), 0, 8 * targets + 4] += 1.5
-        return inputs, targets
-
-    return side(18), side(7)
+    return made_sides(18, 7)
 
 
 class Killed(Exception):

@@ -11,26 +11,14 @@ from coppice.core.errors import CoppiceError
 from coppice.recipes.recipe import load_recipe
 from coppice.recipes.run import run_single
 from coppice.studies.grid import identity
-
-RECIPE = """\
-name: logged
-data: {source: synthetic, synthetic: {clips_per_class: 5, duration_s: 0.5}}
-front_end: {preset: dcase2021, duration_s: 0.5}
-network: {name: dcase2021, widths: [3, 4, 4], dense: 6}
-training: {epochs: 2, precision: float32}
-quantize: null
-systems:
-  thin:
-    - prune: {criterion: l1, ratios: 0.5}
-    - finetune: {epochs: 1, precision: float32}
-"""
+from small_recipe import SMALL_RECIPE
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """The same run without and with a logger."""
     place = tmp_path_factory.mktemp("runs")
-    (place / "r.yaml").write_text(RECIPE)
+    (place / "r.yaml").write_text(SMALL_RECIPE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COPPICE_CACHE", str(place / "cache"))
         patch.setattr("coppice.recipes.run.write_report", lambda folder: folder / "report.html")
@@ -78,14 +66,14 @@ def test_a_logger_is_no_reason_to_do_a_run_again(runs):
 
 def test_a_missing_package_is_one_sentence_before_anything_is_done(tmp_path, monkeypatch):
     monkeypatch.setattr(loggers, "find_spec", lambda name: None)
-    (tmp_path / "r.yaml").write_text(RECIPE)
+    (tmp_path / "r.yaml").write_text(SMALL_RECIPE)
     with pytest.raises(CoppiceError, match=r"loggers names wandb, which is not installed; pip install 'coppice\[wandb"):
         run_single(load_recipe(tmp_path / "r.yaml", changes=["loggers=[wandb]"]), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_an_unknown_logger_is_refused_with_those_that_are_known(tmp_path):
-    (tmp_path / "r.yaml").write_text(RECIPE)
+    (tmp_path / "r.yaml").write_text(SMALL_RECIPE)
     with pytest.raises(CoppiceError, match="'tensorboard', 'mlflow' or 'wandb'"):
         load_recipe(tmp_path / "r.yaml", changes=["loggers=[neptune]"])
 
