@@ -44,6 +44,10 @@ def get(
         typer.Argument(help="esc10, esc50, tau2022-mobile, tau2020-mobile, or tau2022-evaluation (2021 to 2025)."),
     ],
     root: Annotated[Path | None, typer.Option(help="Where the recordings go; the cache folder if not given.")] = None,
+    record: Annotated[
+        int | None,
+        typer.Option(min=1, help="Zenodo record of a TAU dataset, where another than the known one is meant."),
+    ] = None,
 ) -> None:
     """Download a public dataset (resumes where it stopped, checks what it got).
 
@@ -57,16 +61,14 @@ def get(
     from coppice.datasets.tau_archives import NAMES
 
     if name in NAMES:
-        place, clips = fetch_tau(name, root)
+        place, clips = fetch_tau(name, root, record=record)
         print_line(f"{name}: {clips} clips at {place}")
         return
     known = ("esc10", "esc50", *NAMES)
-    if name == "tau2024-evaluation":
-        raise CoppiceError(
-            f"where {name} is published is not known here; https://dcase.community/challenge2024 says it."
-        )
     if name not in known:
         raise CoppiceError(f"there is no dataset {name!r} to download. {did_you_mean(name, known)}")
+    if record is not None:
+        raise CoppiceError(f"--record {record} is for datasets of Zenodo, and {name} is not from there; leave it out.")
     dataset = open_esc(name, root=root)
     print_line(f"{name}: {len(dataset)} clips in {len(dataset.labels)} classes at {dataset.root}")
 

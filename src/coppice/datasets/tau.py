@@ -6,6 +6,7 @@ all tables are separated by tabs. The identifier is the city and the number of a
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +21,8 @@ from coppice.datasets.clips import Dataset, make_dataset
 from coppice.datasets.csv_table import read_table
 from coppice.datasets.download import download
 from coppice.datasets.fetch import DOWNLOADS, RECORDS, absent_archives, fetch_collection, tidy_downloads
-from coppice.datasets.tau_archives import DEVELOPMENT, NAMES, SCENES, SUBSETS, SUBSETS_URL, collection
+from coppice.datasets.tau_archives import DEVELOPMENT, NAMES, SCENES, SUBSETS, SUBSETS_URL, collection, record_of
+from coppice.datasets.zenodo import ZENODO, listed_archives
 
 _META = ("filename", "scene_label", "identifier", "source_label")
 # Fewer missing files than this are holes, which bad_clips is for; more are a download that is not complete.
@@ -85,7 +87,7 @@ def open_tau(name: str, *, root: str | Path | None = None, subset: int | None = 
     return make_dataset(name, clips, root=place, labels=SCENES, note=published.note + part)
 
 
-def fetch_tau(name: str, root: str | Path | None = None) -> tuple[Path, int]:
+def fetch_tau(name: str, root: str | Path | None = None, *, record: int | None = None) -> tuple[Path, int]:
     """Download and unpack a TAU dataset (:func:`coppice.datasets.fetch.fetch_collection`); resumes where it stopped.
 
     Parameters
@@ -94,6 +96,9 @@ def fetch_tau(name: str, root: str | Path | None = None) -> tuple[Path, int]:
         One of :data:`coppice.datasets.tau_archives.NAMES`.
     root : str, Path or None
         The folder that gets the dataset's folder; None: the cache folder.
+    record : int or None
+        The Zenodo record to take it from; None: the one that is known. What is not known of a record's archives
+        beforehand (for 2024 nothing is) is asked of Zenodo.
 
     Returns
     -------
@@ -105,7 +110,8 @@ def fetch_tau(name: str, root: str | Path | None = None) -> tuple[Path, int]:
     Raises
     ------
     CoppiceError
-        As there; and if files that the tables list are in none of the archives.
+        As there; if the record is not known, or holds something else; and if files that the tables list are in none
+        of the archives.
     """
     if name not in NAMES:
         raise CoppiceError(f"there is no dataset {name!r} to download. {did_you_mean(name, NAMES)}")
@@ -115,7 +121,7 @@ def fetch_tau(name: str, root: str | Path | None = None) -> tuple[Path, int]:
     if listed:
         say(f"{name} is there, at {place / published.folder}: all of the {listed} files that its tables list")
     else:
-        fetch_collection(published, place)
+        fetch_collection(_with_archives(published, record, place), place)
     place = place / published.folder
     if name == "tau2022-mobile":
         for per_cent in SUBSETS:
@@ -126,6 +132,28 @@ def fetch_tau(name: str, root: str | Path | None = None) -> tuple[Path, int]:
     if len(missing) > _HOLES * len(files):
         raise CoppiceError(f"{len(missing)} files that {place} lists came in none of its archives: {_some(missing)}.")
     return place, len(files)
+
+
+def _with_archives(published: Collection, record: int | None, root: Path) -> Collection:
+    """Return a dataset with all that can be known of its archives."""
+    known = record_of(published.name)
+    if record is None and all(archive.size_bytes and archive.md5 for archive in published.archives) and known:
+        return published
+    number = record or known
+    if number is None:
+        raise CoppiceError(
+            f"the Zenodo record of {published.name} is not known here; {published.page} leads to it, and "
+            f"`coppice data get {published.name} --record NUMBER` fetches it."
+        )
+    try:
+        archives = listed_archives(number, published.folder, root / DOWNLOADS)
+    except CoppiceError as error:
+        if record is not None or not published.archives:
+            raise
+        reason = str(error).rstrip(".")
+        say(f"Zenodo does not say what its record {number} holds ({reason}); going on with what is known of it")
+        return published
+    return replace(published, archives=archives, page=f"{ZENODO}/records/{number}")
 
 
 def _development(name: str) -> Collection:
