@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tests start some hundred processes; without stored bytecode each of them compiles all sources again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test proofs bench results reproduce lint types floors tests clean
 

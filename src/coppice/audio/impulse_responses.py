@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
-from scipy.signal import fftconvolve
 
 from coppice.audio.decode import EXTENSIONS, decode, probe
 from coppice.core.errors import CoppiceError
@@ -90,4 +89,6 @@ def through_device(
     >>> through_device(np.array([1, 0, 2], np.float32), np.array([0.5, 0.25], np.float32)).round(3).tolist()
     [0.5, 0.25, 1.0]
     """
+    from scipy.signal import fftconvolve  # takes a second to load, and few recipes convolve
+
     return fftconvolve(waveform, response, mode="full")[: len(waveform)].astype(np.float32)
