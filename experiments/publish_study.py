@@ -40,8 +40,9 @@ def main() -> None:
     write_text(DOCS / f"{name}.md", text)
     with TemporaryDirectory() as place:
         # Of the results alone: reports of runs are not published, and links to them would lead nowhere.
-        for file in ("results.csv", "study.json"):
-            shutil.copy(given.folder / file, place)
+        for file in ("results.csv", "study.json", "rankings.csv", "trials.csv"):
+            if (given.folder / file).is_file():
+                shutil.copy(given.folder / file, place)
         write_study_page(Path(place)).replace(DOCS / f"{name}.html")
         drawn = study_figure_files(Path(place), Path(place) / "figures", formats=["svg"], style="page")
         for kind in KINDS:

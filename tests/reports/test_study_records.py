@@ -76,17 +76,23 @@ def test_a_damaged_cell_is_refused_with_its_row(folder, cells, sentence):
     assert sentence in str(caught.value)
 
 
+def study_json(**other):
+    return json.dumps({"version": 1, "kind": "study", "name": "", "title": "", "axes": {}, **other}).encode()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
         ("study.json", b"{", "not valid JSON"),
         ("study.json", b"[]", "is not of a study"),
-        ("study.json", json.dumps({"version": 1, "kind": "sensitivity", "name": "", "title": "", "axes": {}}).encode(),
+        ("study.json", study_json(kind="sensitivity"),
          "is of a sensitivity, not of a study"),
-        ("study.json", json.dumps({"version": 2, "name": "", "title": "", "axes": {}}).encode(),
+        ("study.json", study_json(version=2),
          "is of format 2; this Coppice reads 1"),
-        ("study.json", json.dumps({"version": 1, "name": "", "title": "", "axes": {"kept": ["1"]}}).encode(),
+        ("study.json", study_json(axes={"kept": ["1"]}),
          "are not of one study: only one of them has the axis 'criterion'"),
+        ("study.json", study_json(axes=3),
+         "is damaged: axes: input should be a valid dictionary"),
         ("results.csv", b"", "is empty"),
         ("results.csv", b"a,b\n1,2\n", "it has no column 'run'"),
         ("results.csv", b"\xff\xfe\x00", "byte 0 is not UTF-8"),

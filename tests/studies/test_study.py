@@ -431,9 +431,9 @@ def test_show_prints_every_point_and_json(done):
     ("record", "sentence"),
     [
         (None, "cannot read the study"),
-        ("[]", "is not the folder of a study"),
-        ('{"kind": "sensitivity", "version": 1}', "is not the folder of a study"),
-        ('{"kind": "study", "version": 2}', "has results of format 2; this Coppice reads 1."),
+        ("[]", "is not of a study"),
+        ('{"kind": "sensitivity", "version": 1}', "is of a sensitivity, not of a study"),
+        ('{"kind": "study", "version": 2}', "is of format 2; this Coppice reads 1."),
     ],
 )
 def test_what_is_no_study_is_refused(tmp_path, record, sentence):
@@ -449,28 +449,3 @@ def test_the_command_needs_neither_torch_nor_ray_to_read_a_study():
     command = [sys.executable, "-c", f"{code}; print({{'torch', 'ray', 'joblib'}} & set(sys.modules))"]
     answer = subprocess.run(command, capture_output=True, text=True)
     assert answer.stdout.strip() == "set()", answer.stderr
-
-
-@pytest.mark.parametrize(
-    "table, said",
-    [
-        (b"", "is damaged"),
-        (b"\xff\xfe", "is damaged"),
-        (b"a,b\n1\n", "it has no column 'run'"),
-        (b"a\n1,2\n3,4,5,6\n", "is damaged"),
-    ],
-)
-def test_damaged_results_are_one_sentence(done, tmp_path, table, said):
-    (tmp_path / "study.json").write_bytes((done / "study.json").read_bytes())
-    (tmp_path / "results.csv").write_bytes(table)
-    with pytest.raises(CoppiceError, match=said) as caught:
-        read_study(tmp_path)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_score_that_is_no_number_is_told_by_its_column(done, tmp_path):
-    (tmp_path / "study.json").write_bytes((done / "study.json").read_bytes())
-    score = rows(done)[0]["log_loss"]
-    (tmp_path / "results.csv").write_text((done / "results.csv").read_text().replace(score, "much", 1))
-    with pytest.raises(CoppiceError, match="log_loss is not all numbers"):
-        read_study(tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from coppice import __version__
 from coppice.core.errors import CoppiceError
@@ -213,15 +213,18 @@ def read_study(folder: Path) -> StudyRecord:
 
 def _summary(path: Path) -> StudySummary:
     value = read_json(path, "study")
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if kind != KIND:
+        what = f"is of a {kind}, not of a study" if isinstance(kind, str) else "is not of a study"
+        raise CoppiceError(f"{path} {what}; give a folder that coppice study run has written.")
+    if value.get("version") != VERSION:
+        raise CoppiceError(f"{path} is of format {value.get('version')}; this Coppice reads {VERSION}.")
     try:
-        summary = StudySummary.model_validate(value)
-    except ValueError as error:
-        raise CoppiceError(f"{path} is not of a study; give a folder that coppice study run has written.") from error
-    if summary.kind != KIND:
-        raise CoppiceError(f"{path} is of a {summary.kind}, not of a study; give a folder of coppice study run.")
-    if summary.version != VERSION:
-        raise CoppiceError(f"{path} is of format {summary.version}; this Coppice reads {VERSION}.")
-    return summary
+        return StudySummary.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise CoppiceError(f"{path} is damaged: {where}: {first['msg'].lower()}; run the study again.") from error
 
 
 def _rows(path: Path, text: str) -> pd.DataFrame:

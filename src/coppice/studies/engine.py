@@ -13,11 +13,11 @@ from coppice.core.units import percent_text
 from coppice.recipes.environment import environment
 from coppice.recipes.stages import locked_run
 from coppice.reports.study_page import write_study_page
+from coppice.reports.study_records import KIND
 from coppice.reports.wording import plural
 from coppice.studies.capacity import jobs_that_fit, needed_bytes
 from coppice.studies.ensembles import do_ensembles
 from coppice.studies.exchange import Exchange
-from coppice.studies.found import KIND
 from coppice.studies.planned import PlannedStudy
 from coppice.studies.processes import in_processes
 from coppice.studies.results import Row, write_results

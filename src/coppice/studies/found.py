@@ -7,13 +7,10 @@ from typing import Any
 import pandas as pd
 
 from coppice import __version__
-from coppice.core.errors import CoppiceError
-from coppice.core.files import plain_os_errors, read_json
+from coppice.reports import study_records
+from coppice.reports.study_records import AXIS, NEEDED
 
-KIND, VERSION = "study", 1  # of study.json
 UNPRUNED = "unpruned"
-_TEXTS = ("run", "point", "status", "reason", "fold", "seed", "coppice_version")
-_MEANS = ("accuracy", "log_loss", "macs", "params_total", "size_bytes")
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ class FoundStudy:
 
 
 def read_study(folder: Path) -> FoundStudy:
-    """Read ``study.json`` and ``results.csv``.
+    """Read ``study.json`` and ``results.csv``, as the page does.
 
     Parameters
     ----------
@@ -86,48 +83,26 @@ def read_study(folder: Path) -> FoundStudy:
     Raises
     ------
     CoppiceError
-        If it holds no study, or one of a newer format.
+        As :func:`coppice.reports.study_records.read_study`.
     """
-    said = read_json(folder / "study.json", "study")
-    if not isinstance(said, dict) or said.get("kind") != KIND:
-        raise CoppiceError(f"{folder} is not the folder of a study; give one that coppice study run has written.")
-    if said["version"] != VERSION:
-        raise CoppiceError(f"{folder} has results of format {said['version']}; this Coppice reads {VERSION}.")
-    axes = [str(name) for name in said["axes"]]
-    table = _table(folder / "results.csv", axes)
-    points = [_point(str(name), part, axes) for name, part in table.groupby("point", sort=False)]
+    record = study_records.read_study(folder)
+    axes = [name for name in record.summary.axes if AXIS + name in record.rows]
+    points = [_point(str(name), part, axes) for name, part in record.rows.groupby("point", sort=False)]
     return FoundStudy(
-        said["title"],
+        record.summary.title,
         tuple(axes),
-        (*_unpruned(table), *points),
-        tuple(_remarks(table, "coppice study search" if "search" in said else "coppice study run")),
+        (*_unpruned(record.rows), *points),
+        tuple(_remarks(record.rows, record.summary.command)),
     )
 
 
-def _table(path: Path, axes: list[str]) -> pd.DataFrame:
-    with plain_os_errors("read the results", path):
-        try:
-            table = pd.read_csv(path, converters={f"axis.{name}": str for name in axes})
-        except ValueError as error:  # no text, no rows, or rows of other lengths
-            raise CoppiceError(
-                f"{path} is damaged ({' '.join(str(error).split())}); coppice study run writes it again."
-            ) from error
-    for name in (*_TEXTS, *(f"axis.{axis}" for axis in axes), *_MEANS):
-        if name not in table:
-            raise CoppiceError(f"{path} is damaged: it has no column {name!r}; coppice study run writes it again.")
-    for name in _MEANS:
-        if not pd.api.types.is_numeric_dtype(table[name]):
-            raise CoppiceError(f"{path} is damaged: {name} is not all numbers; coppice study run writes it again.")
-    return table
-
-
 def _point(name: str, part: pd.DataFrame, axes: list[str]) -> FoundPoint:
-    values = {axis: str(part[f"axis.{axis}"].iloc[0]) for axis in axes}
+    values = {axis: str(part[AXIS + axis].iloc[0]) for axis in axes}
     done = part[part["status"] == "done"]
     failed = int((part["status"] == "failed").sum())
     if done.empty:
         return FoundPoint(name, values, len(part), 0, failed)
-    means = {key: float(done[key].mean()) for key in _MEANS}
+    means = {key: float(done[key].mean()) for key in NEEDED}
     return FoundPoint(name, values, len(part), len(done), failed, **means)
 
 
@@ -150,7 +125,7 @@ def _remarks(table: pd.DataFrame, command: str) -> list[str]:
         remarks.append(f"failed: {len(failed)} of {len(table)} runs; {command} tries them again.")
     if waiting:
         remarks.append(f"waiting: {waiting} of {len(table)} runs; {command} goes on with them.")
-    others = sorted(set(table["coppice_version"].dropna()) - {__version__})
+    others = sorted(set(table["coppice_version"]) - {"", __version__})
     if others:
         count = int(table["coppice_version"].isin(others).sum())
         which = f"{count} of {len(table)} runs"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from coppice.core.files import whole_file, write_json
-from coppice.studies.found import KIND, VERSION
+from coppice.reports.study_records import KIND, VERSION
 from coppice.studies.grid import GridRun
 from coppice.studies.rankings import RANKING, write_rankings
 from coppice.studies.study_file import Study
