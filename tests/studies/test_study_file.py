@@ -214,7 +214,16 @@ def test_the_ensembles_of_2022_have_the_published_numbers_of_parameters():
 
 
 @pytest.mark.parametrize(
-    "name", ["criteria-shootout", "dcase2022-ensemble", "epanns", "finetune-fraction", "icassp2023", "interspeech2022"]
+    "name",
+    [
+        "criteria-shootout",
+        "dcase2022-ensemble",
+        "epanns",
+        "finetune-fraction",
+        "icassp2023",
+        "interspeech2022",
+        "training-recipes",
+    ],
 )
 def test_shipped_studies_can_be_read_and_are_short(name):
     study = load_study(name)

@@ -225,7 +225,7 @@ def shipped_studies() -> dict[str, Path]:
     --------
     >>> sorted(shipped_studies())
     ['criteria-shootout', 'dcase2022-ensemble', 'epanns', 'filter-size', 'finetune-fraction', 'icassp2023',
-     'interspeech2022', 'search-esc10']
+     'interspeech2022', 'search-esc10', 'training-recipes']
     """
     folder = Path(__file__).parent / "shipped"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
