@@ -7,7 +7,9 @@ The README's part stands between two marks and is written anew; without marks fo
 """
 
 import argparse
+import itertools
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,7 +22,8 @@ from coppice.reports.study_figures import study_figure_files, study_figures
 from coppice.reports.study_page import write_study_page
 from coppice.reports.study_pairs import Comparison, verdict
 from coppice.reports.study_points import StudyPoints
-from coppice.reports.study_records import StudyRecord, read_study
+from coppice.reports.study_records import StudyRecord, as_number, read_study
+from coppice.reports.study_tables import pair_table
 
 README, DOCS = Path("README.md"), Path("docs")
 
@@ -34,10 +37,8 @@ def main() -> None:
         parser.error(f"{len(record.done)} of {len(record.rows)} runs are done; publish a study when all are")
     figures = study_figures(record)
     name = record.summary.name
-    axis = next(iter(record.axes))
-    said = [each for each in figures.compared.values() if each.axis == axis]
-    text = page(record, figures.points, said)
-    write_text(DOCS / f"{name}.md", text)
+    numbers = [axis for axis, values in record.axes.items() if all(as_number(value) is not None for value in values)]
+    said = [each for each in figures.compared.values() if each.axis not in numbers]
     with TemporaryDirectory() as place:
         # Of the results alone: reports of runs are not published, and links to them would lead nowhere.
         for file in ("results.csv", "study.json", "rankings.csv", "trials.csv"):
@@ -45,14 +46,23 @@ def main() -> None:
                 shutil.copy(given.folder / file, place)
         write_study_page(Path(place)).replace(DOCS / f"{name}.html")
         drawn = study_figure_files(Path(place), Path(place) / "figures", formats=["svg"], style="page")
-        for kind in KINDS:
-            file = next(path for path in drawn if path.name.startswith(kind))
-            shutil.copy(file, make_folder(DOCS / "images") / f"{name}-{kind}svg")
+        pictures = {}
+        for file in shown(drawn):
+            picture = make_folder(DOCS / "images") / f"{name}-{file.name}"
+            shutil.copy(file, picture)
+            kind, what = file.stem.split("-")[:2]
+            pictures["Accuracy against MACs" if kind == "front" else f"Accuracy along {what}"] = picture
+    write_text(DOCS / f"{name}.md", page(record, figures.points, said, pictures))
     tell_readme(name, record, said)
     print(f"wrote {DOCS / name}.md and .html")
 
 
-KINDS = ("front-accuracy-macs.", "along-ratios-all-accuracy.")
+def shown(drawn: Iterable[Path]) -> list[Path]:
+    """Choose the figures of the page: accuracy against MACs, and along whatever axis of numbers there is."""
+    names = {path.stem: path for path in drawn}
+    along = sorted(name for name in names if name.startswith("along-") and name.endswith("-accuracy"))
+    over_all = [name for name in along if "-all-" in name]
+    return [names[name] for name in ("front-accuracy-macs", *(over_all or along)) if name in names]
 
 
 def wall_hours(folder: Path) -> float:
@@ -61,7 +71,7 @@ def wall_hours(folder: Path) -> float:
     return (max(file.stat().st_mtime for file in folder.glob("runs/*/outcome.json")) - begun) / 3600
 
 
-def page(record: StudyRecord, points: StudyPoints, said: list[Comparison]) -> str:
+def page(record: StudyRecord, points: StudyPoints, said: list[Comparison], pictures: dict[str, Path]) -> str:
     """Say in Markdown what was measured, and what it shows."""
     name, summary = record.summary.name, record.summary
     seconds = record.single["seconds"].sum()
@@ -79,10 +89,8 @@ def page(record: StudyRecord, points: StudyPoints, said: list[Comparison]) -> st
         "",
         *(f"* {verdict(each)}" for each in said),
         "",
-        f"![Accuracy against MACs](images/{name}-{KINDS[0]}svg)",
-        "",
-        f"![Accuracy along the ratios](images/{name}-{KINDS[1]}svg)",
-        "",
+        *(f"![{title}](images/{picture.name})\n" for title, picture in pictures.items()),
+        *itertools.chain.from_iterable(differences(each) for each in said if each.where is None),
         "## Points",
         "",
         "| point | runs | accuracy | 95 % | change | log-loss | MACs | parameters |",
@@ -91,6 +99,14 @@ def page(record: StudyRecord, points: StudyPoints, said: list[Comparison]) -> st
         "",
     ]
     return "\n".join(lines)
+
+
+def differences(comparison: Comparison) -> list[str]:
+    """Write the pairs of a comparison as a table."""
+    table = pair_table(comparison, comparison.key)
+    rows = ([row.pair, row.mean, row.interval, row.p, row.corrected, row.n, row.runs] for row in table.rows)
+    head = ("| pair | mean | 95 % | p | corrected | n | runs |", "|---|---:|---:|---:|---:|---:|---:|")
+    return [f"## {table.title[0].upper()}{table.title[1:]}", "", *head, *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 def line(row: pd.Series) -> str:
