@@ -23,12 +23,12 @@ def cost_axis(cost: Cost, least: float, most: float) -> dict[str, Any]:
     ('MACs per clip, logarithmic', True)
     """
     wide = bool(least > 0 and most > _FAR * least)
+    # Without a zero the least would stand on the frame, half of its mark cut off.
+    scale = {"zero": True, "nice": True} if least < most / 2 else {"zero": False, "nice": False, "padding": 12}
     return {
         "field": cost.field,
         "type": "quantitative",
         "title": cost.title + (", logarithmic" if wide else ""),
-        "scale": {"type": "log", "nice": False, "padding": 12}
-        if wide
-        else {"zero": bool(least < most / 2), "nice": True},
+        "scale": {"type": "log", "nice": False, "padding": 12} if wide else scale,
         "axis": {"format": "~g" if cost.field == "energy_kwh" else "~s", "tickCount": 5, "grid": False},
     }
