@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+from importlib.util import find_spec
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -521,6 +522,11 @@ def test_a_second_process_in_a_folder_is_told_how_to_join(file, tmp_path, preten
         ("sqlite:////nowhere/at/all/search.db", "cannot be used: unable to open database file."),
         ("nosuch://host/name", "storage 'nosuch://host/name' is no address of a database"),
         ("postgresql://me:secret@localhost/x", "the storage postgresql://me:***@localhost/x cannot be used: "),
+        pytest.param(
+            "mysql+pymysql://me@localhost/x",
+            "cannot be used: its driver 'pymysql' is not installed; install that package, or name another driver",
+            marks=pytest.mark.skipif(find_spec("pymysql") is not None, reason="the driver is installed"),
+        ),
     ],
 )
 def test_a_storage_that_does_not_open_is_one_sentence(file, tmp_path, pretence, address, sentence):

@@ -169,6 +169,11 @@ def _opened(url: str, params: frozenset[str]) -> RDBStorage:
 def _unusable(shown: str, error: BaseException) -> CoppiceError:
     while error.__cause__ is not None:
         error = error.__cause__
+    if isinstance(error, ModuleNotFoundError):
+        return CoppiceError(
+            f"the storage {shown} cannot be used: its driver {error.name!r} is not installed; install that package, or "
+            "name another driver in the address, such as postgresql+psycopg2://."
+        )
     reason = str(error).strip().splitlines() or [type(error).__name__]
     return CoppiceError(f"the storage {shown} cannot be used: {reason[0].rstrip('.')}.")
 
