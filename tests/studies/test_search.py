@@ -2,8 +2,10 @@ import csv
 import json
 import os
 import random
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from importlib.util import find_spec
 from itertools import pairwise, product
 from pathlib import Path
@@ -513,6 +515,27 @@ def test_a_second_process_in_a_folder_is_told_how_to_join(file, tmp_path, preten
         search_study(file(), out=tmp_path / "out")
     assert "another process is working in" in str(caught.value)
     assert f"the same --storage, such as sqlite:///{tmp_path / 'out' / 'search.db'}." in str(caught.value)
+
+
+@pytest.mark.parametrize(("minutes", "taken_over"), [(11, True), (9, False)])
+def test_the_trial_of_a_machine_that_is_silent_for_ten_minutes_is_tried_by_another(
+    minutes, taken_over, file, tmp_path, pretence
+):
+    def lost(count, task):
+        if count == 3:  # the unpruned network, and two trials
+            raise SystemExit  # of which the storage hears nothing
+
+    pretence.before = lost
+    shared = tmp_path / "shared.db"
+    with pytest.raises(SystemExit):
+        search_study(file(), storage=f"sqlite:///{shared}", trials=3, out=tmp_path / "a")
+    pretence.before = lambda count, task: None
+    with closing(sqlite3.connect(shared)) as kept, kept:
+        kept.execute(f"UPDATE trial_heartbeats SET heartbeat = datetime('now', '-{minutes} minutes')")
+    found = trials(search_study(file(), storage=f"sqlite:///{shared}", trials=3, out=tmp_path / "b"))
+    assert [row["status"] for row in found] == ["done", "done", "done" if taken_over else "running"]
+    assert [row["here"] for row in found] == ["0", "0", str(int(taken_over))]
+    assert len({row["point"] for row in found}) == 3
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,9 @@ class _Search:
         return [trial for trial in self._trials() if not trial.grid]
 
     def _is_needed(self, wanted: int) -> bool:
+        import optuna
+
+        optuna.storages.fail_stale_trials(self.kept)  # of machines that are lost, also where enough trials are begun
         own = self._own_trials()
         return len(own) < wanted or any(trial.status == "waiting" for trial in own)
 
