@@ -1,5 +1,7 @@
 """What a recipe says of fits: keys, digests that stay, teachers, augmentation."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -17,10 +19,11 @@ from coppice.recipes.fitting import Distil, Finetune, Fit, Train
 from coppice.recipes.material import check_systems, open_material
 from coppice.recipes.recipe import load_recipe
 from coppice.recipes.run import run_single
-from coppice.recipes.teachers import open_teacher, outside
+from coppice.recipes.teachers import Turn, open_teacher, outside, teacher_files
 from coppice.training.augment.settings import Augment, FreqMixStyle, Gain
 from coppice.training.stop import Stop
 
+TURN = Turn(fold=1, seed=0)
 # Digests taken before there were schedules, augmentation and teachers in recipes.
 BEFORE = {
     "esc10": ("c38aefd172112fa4", "41b696432c5e9053"),
@@ -36,7 +39,8 @@ def test_stages_of_older_recipes_keep_their_digests(name):
     network = recipe.network.model_dump()
     trained = {"coppice": "0", "stage": "train", "data": "x", "network": network, "settings": said}
     step = next(iter(recipe.systems.values()))[1]
-    tuned = {"before": "x", "step": step.identity(), "data": "x", "seed": 0, **outside(step.finetune, unpruned="x")}
+    from_outside = outside(step.finetune, unpruned="x", turn=TURN)
+    tuned = {"before": "x", "step": step.identity(), "data": "x", "seed": 0, **from_outside}
     assert (digest(trained), digest(tuned)) == BEFORE[name]
 
 
@@ -200,14 +204,40 @@ def test_files_outside_are_in_a_stages_digest_by_their_contents(small, tmp_path)
     soundfile.write(tmp_path / "ir.wav", np.ones(4), 8000)
     said = {"teacher": ["unpruned", str(teacher)], "augment": {"device_ir": {"folder": str(tmp_path), "copies": 1}}}
     fit = Finetune.model_validate(said)
-    first = outside(fit, unpruned="abc")
+    first = outside(fit, unpruned="abc", turn=TURN)
     assert first["teachers"][0] == "abc" and len(first["teachers"][1]) == 64
     soundfile.write(tmp_path / "ir.wav", np.zeros(4) + 0.5, 8000)
-    second = outside(fit, unpruned="abc")
+    second = outside(fit, unpruned="abc", turn=TURN)
     assert second["impulse_responses"] != first["impulse_responses"] and second["teachers"] == first["teachers"]
-    assert outside(Fit(), unpruned="abc") == {}
+    assert outside(Fit(), unpruned="abc", turn=TURN) == {}
     with pytest.raises(CoppiceError, match="there is no unpruned network here"):
-        open_teacher(Distil(), unpruned=None)
+        open_teacher(Distil(), unpruned=None, turn=TURN)
+
+
+def test_each_fold_learns_from_its_own_teachers(small, tmp_path):
+    for fold, seed in ((1, 0), (1, 1), (2, 0)):
+        place = tmp_path / f"[a] fold{fold}-seed{seed}"
+        place.mkdir()
+        checkpoint(place / "t.safetensors", small[1].dataset.labels, small[1].front_end)
+    said = Distil(teacher=[f"{tmp_path}/[a] fold{{fold}}-seed*/t.safetensors"])
+    (name,) = said.teacher
+    assert [Path(file).parent.name for file in teacher_files(name, Turn(1, 7))] == [
+        "[a] fold1-seed0",
+        "[a] fold1-seed1",
+    ]
+    assert [Path(file).parent.name for file in teacher_files(name.replace("*", "{seed}"), Turn(2, 0))] == [
+        "[a] fold2-seed0"
+    ]
+    counts = {fold: len(open_teacher(said, unpruned=None, turn=Turn(fold, 0)).classifiers) for fold in (1, 2)}
+    assert counts == {1: 2, 2: 1}
+    assert len(open_teacher(said, unpruned=None, turn=None).classifiers) == 1  # for a look before the first run
+    fit = Fit(distil=said)
+    seen = {fold: outside(fit, unpruned="", turn=Turn(fold, 0))["teachers"] for fold in (1, 2)}
+    assert [len(files) for files in seen.values()] == [2, 1]
+    with pytest.raises(CoppiceError, match=r"no file is called .*fold3-seed\*/t\.safetensors\."):
+        open_teacher(said, unpruned=None, turn=Turn(3, 0))
+    with pytest.raises(CoppiceError, match=r"this run names none; set split\.test_fold or folds"):
+        open_teacher(said, unpruned=None, turn=Turn(None, 0))
 
 
 FITTED = """{epochs: 2, precision: float32, schedule: cosine, warmup_epochs: 1, ema: 0.5, soup: 2,

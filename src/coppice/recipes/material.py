@@ -100,7 +100,7 @@ def check_systems(recipe: Recipe, data: Prepared) -> None:
 def _check_fit(fit: Fit, start: Classifier, data: Prepared) -> None:
     """Refuse a fit whose teacher, augmentation or clips cannot be had."""
     choose_precision(fit.precision)
-    teacher = open_teacher(fit.distil, unpruned=start)
+    teacher = open_teacher(fit.distil, unpruned=start, turn=None)
     if teacher is not None:
         teacher.check(start)
     if isinstance(fit, Finetune) and fit.device is not None:

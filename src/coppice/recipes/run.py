@@ -27,7 +27,7 @@ from coppice.recipes.recipe import Recipe
 from coppice.recipes.record import record, record_int8
 from coppice.recipes.stages import Stage, do_stage, locked_run, refuse_foreign, stage_energy, tidy
 from coppice.recipes.steps import PlainStep, do_step, plain_steps
-from coppice.recipes.teachers import open_teacher, outside
+from coppice.recipes.teachers import Turn, open_teacher, outside
 from coppice.reports.report import write_report
 from coppice.training.devices.machines import ONE_DEVICE, Machines
 from coppice.training.loggers import open_loggers
@@ -70,6 +70,7 @@ class SingleRun:
         self.recipe, self.data, self.folder, self.timed, self.jobs = recipe, data, folder, timed, jobs
         self.machines = machines
         self.seed = recipe.seeds[0]
+        self.turn = Turn(recipe.split.test_fold, self.seed)
         self.done: list[tuple[dict[str, Any], Stage]] = []
         self._data_digest = ""
 
@@ -124,7 +125,7 @@ class SingleRun:
             inputs["normalisation"] = said.normalisation
         if said.distil is not None:
             inputs["distil"] = said.distil.model_dump()
-        inputs |= outside(said, unpruned="")
+        inputs |= outside(said, unpruned="", turn=self.turn)
 
         def work(folder: Path) -> None:
             with self._loggers("train") as loggers:
@@ -134,7 +135,7 @@ class SingleRun:
                     config=config,
                     settings=settings,
                     folder=folder,
-                    teacher=open_teacher(said.distil, unpruned=None),
+                    teacher=open_teacher(said.distil, unpruned=None, turn=self.turn),
                     normalisation=said.normalisation,
                     loggers=loggers,
                     machines=self.machines,
@@ -166,7 +167,9 @@ class SingleRun:
                         fraction=step.finetune.fraction,
                         device=step.finetune.device,
                         folder=folder,
-                        teacher=open_teacher(step.finetune.distil, unpruned=trained.folder / _CHECKPOINT),
+                        teacher=open_teacher(
+                            step.finetune.distil, unpruned=trained.folder / _CHECKPOINT, turn=self.turn
+                        ),
                         loggers=loggers,
                         machines=self.machines,
                     )
@@ -186,7 +189,7 @@ class SingleRun:
         }
         inputs = {"before": before.digest, "step": step.identity(), "data": self._data_digest, "seed": self.seed}
         if step.finetune is not None:
-            inputs |= outside(step.finetune, unpruned=trained.digest)
+            inputs |= outside(step.finetune, unpruned=trained.digest, turn=self.turn)
         return self._do(entry, inputs, work), identity
 
     def _loggers(self, stage: str) -> AbstractContextManager[list[Logger]]:
