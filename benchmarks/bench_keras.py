@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--environment", type=Path, default=ENVIRONMENT, help="folder of Keras' own environment")
     parser.add_argument("--install", action="store_true", help="make that environment if it is not there")
     parser.add_argument("--page", type=Path, help="folder of benchmarks.md, to be written")
+    parser.add_argument("--of", default="", help="write a section of its own, such as AVX2, beside the others")
     given = parser.parse_args()
     if given.install:
         install(given.environment)
@@ -64,7 +65,7 @@ def main() -> None:
     text = section(times, versions, stacks, load) if there else stack_section(stacks)
     print(text)
     if given.page:
-        write_section(given.page, "keras", text)
+        write_section(given.page, "keras", text, of=given.of)
 
 
 @contextmanager

@@ -11,9 +11,13 @@ from coppice.recipes.environment import processor
 HEAD = "# Benchmarks\n\nWritten by the scripts in `benchmarks/`; nobody types a number here.\n\n"
 
 
-def write_section(folder: Path, name: str, text: str) -> None:
-    """Write the section of ``bench_NAME.py`` into the page in a folder, in place of what it said before."""
-    begin, end = f"<!-- {name}: written by benchmarks/bench_{name}.py -->", f"<!-- end of {name} -->"
+def write_section(folder: Path, name: str, text: str, *, of: str = "") -> None:
+    """Write the section of ``bench_NAME.py`` into the page in a folder, in place of what it said before.
+
+    With ``of`` it is another section: of another kind of processor, say, beside the first.
+    """
+    key = f"{name} {of}".strip()
+    begin, end = f"<!-- {key}: written by benchmarks/bench_{name}.py -->", f"<!-- end of {key} -->"
     page = make_folder(folder) / "benchmarks.md"
     whole = page.read_text(encoding="utf-8") if page.is_file() else HEAD
     before, _, rest = whole.partition(begin)
