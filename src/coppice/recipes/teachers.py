@@ -119,13 +119,12 @@ def outside(fit: Fit, *, unpruned: str, turn: Turn) -> Mapping[str, Any]:
     """
     found: dict[str, Any] = {}
     if fit.distil is not None:
-        found["teachers"] = [
-            digest
-            for name in fit.distil.teacher
-            for digest in (
-                [unpruned] if name == UNPRUNED else [file_digest(Path(file)) for file in teacher_files(name, turn)]
-            )
-        ]
+        teachers = found["teachers"] = []
+        for name in fit.distil.teacher:
+            if name == UNPRUNED:
+                teachers.append(unpruned)
+            else:
+                teachers += [file_digest(Path(file)) for file in teacher_files(name, turn)]
     if fit.augment is not None and fit.augment.device_ir is not None:
         found["impulse_responses"] = open_impulse_responses(fit.augment.device_ir.folder).identity()
     return found
