@@ -37,19 +37,9 @@ from coppice.studies.search_section import Search
 from coppice.studies.search_space import SearchSpace
 from coppice.studies.study_file import load_study
 from coppice.studies.tasks import Outcome, record
+from small_recipe import small_recipe
 
-RECIPE = """\
-name: tiny
-data: {source: synthetic, synthetic: {clips_per_class: 5, duration_s: 0.5}}
-front_end: {preset: dcase2021, duration_s: 0.5}
-network: {name: dcase2021, widths: [6, 8, 8], dense: 6}
-training: {epochs: 1, precision: float32}
-quantize: null
-systems:
-  thin:
-    - prune: {criterion: l1, ratios: 0.5, layers: [conv1, conv2, conv3]}
-    - finetune: {epochs: 1, precision: float32}
-"""
+RECIPE = small_recipe(widths=(6, 8, 8), prune="criterion: l1, ratios: 0.5, layers: [conv1, conv2, conv3]")
 SECTION = {
     "ratios": {"conv1": [0, 0.75], "conv2": [0, 0.9], "conv3": [0, 0.75]},
     "criterion": ["l1", "random"],

@@ -10,18 +10,9 @@ from pathlib import Path
 
 import pytest
 
-RECIPE = """\
-name: tiny
-data: {source: synthetic, synthetic: {clips_per_class: 5, duration_s: 0.5}}
-front_end: {preset: dcase2021, duration_s: 0.5}
-network: {name: dcase2021, widths: [6, 8, 8], dense: 6}
-training: {epochs: 4, precision: float32}
-quantize: null
-systems:
-  thin:
-    - prune: {criterion: l1, ratios: 0.5}
-    - finetune: {epochs: 8, patience: 8, precision: float32}
-"""
+from small_recipe import small_recipe
+
+RECIPE = small_recipe(widths=(6, 8, 8), fit="epochs: 4", finetune="epochs: 8, patience: 8")
 STUDY = """\
 name: mine
 recipe: tiny.yaml

@@ -21,19 +21,9 @@ from coppice.studies.cluster import connected
 from coppice.studies.engine import run_study
 from coppice.studies.found import read_study
 from coppice.studies.results import columns
+from small_recipe import small_recipe
 
-RECIPE = """\
-name: tiny
-data: {source: synthetic, synthetic: {clips_per_class: 5, duration_s: 0.5}}
-front_end: {preset: dcase2021, duration_s: 0.5}
-network: {name: dcase2021, widths: [3, 4, 4], dense: 6}
-training: {epochs: 1, precision: float32}
-quantize: null
-systems:
-  thin:
-    - prune: {criterion: l1, ratios: 0.5}
-    - finetune: {epochs: 1, precision: float32}
-"""
+RECIPE = small_recipe()
 STUDY = """\
 name: mine
 title: A small study

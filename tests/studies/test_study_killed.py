@@ -13,18 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-RECIPE = """\
-name: tiny
-data: {source: synthetic, synthetic: {clips_per_class: 5, duration_s: 0.5}}
-front_end: {preset: dcase2021, duration_s: 0.5}
-network: {name: dcase2021, widths: [3, 4, 4], dense: 6}
-training: {epochs: 25, patience: 25, precision: float32}
-quantize: null
-systems:
-  thin:
-    - prune: {criterion: l1, ratios: 0.5}
-    - finetune: {epochs: 25, patience: 25, precision: float32}
-"""
+from small_recipe import small_recipe
+
+RECIPE = small_recipe(fit="epochs: 25, patience: 25")
 STUDY = """\
 name: mine
 recipe: tiny.yaml

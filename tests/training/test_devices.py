@@ -44,7 +44,7 @@ from coppice.training.precision import choose_precision
 from coppice.training.settings import TrainingSettings
 from coppice.training.teacher import Lesson
 from made_sides import made_sides
-from small_recipe import SMALL_RECIPE
+from small_recipe import small_recipe
 
 # What docs/training.md states, for float32 and a few epochs. Adam divides a gradient by its own size: where it is 0 but
 # for rounding, as that of biases before batch normalisation, weights move by a share of the learning rate.
@@ -355,7 +355,7 @@ def test_a_batch_smaller_than_the_processes_is_refused(network, sides):
 def test_what_was_done_stands_on_any_number_of_devices(tmp_path, monkeypatch):
     monkeypatch.setenv("COPPICE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("coppice.recipes.run.write_report", lambda folder: folder / "report.html")
-    (tmp_path / "r.yaml").write_text(SMALL_RECIPE)
+    (tmp_path / "r.yaml").write_text(small_recipe(name="small", fit="epochs: 2"))
     recipe = load_recipe(tmp_path / "r.yaml")
     run_single(recipe, tmp_path / "run")
 
@@ -463,7 +463,7 @@ LONG = ("--data", "synthetic", "--duration", "0.5", "--widths", "3,4,4", "--epoc
 
 @pytest.mark.proof
 def test_two_machines_give_what_one_gives_and_the_second_needs_nothing(tmp_path, meeting):
-    (tmp_path / "r.yaml").write_text(SMALL_RECIPE)
+    (tmp_path / "r.yaml").write_text(small_recipe(name="small", fit="epochs: 2"))
     helper = command("run", "nowhere.yaml", "--num-nodes", "2", **meeting, NODE_RANK="1")
     leader = command(
         "run", tmp_path / "r.yaml", "--out", tmp_path / "two", "--num-nodes", "2", **meeting, NODE_RANK="0"

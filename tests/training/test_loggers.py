@@ -11,14 +11,14 @@ from coppice.core.errors import CoppiceError
 from coppice.recipes.recipe import load_recipe
 from coppice.recipes.run import run_single
 from coppice.studies.grid import identity
-from small_recipe import SMALL_RECIPE
+from small_recipe import small_recipe
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """The same run without and with a logger."""
     place = tmp_path_factory.mktemp("runs")
-    (place / "r.yaml").write_text(SMALL_RECIPE)
+    (place / "r.yaml").write_text(small_recipe(name="small", fit="epochs: 2"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COPPICE_CACHE", str(place / "cache"))
         patch.setattr("coppice.recipes.run.write_report", lambda folder: folder / "report.html")
@@ -66,14 +66,14 @@ def test_a_logger_is_no_reason_to_do_a_run_again(runs):
 
 def test_a_missing_package_is_one_sentence_before_anything_is_done(tmp_path, monkeypatch):
     monkeypatch.setattr(loggers, "find_spec", lambda name: None)
-    (tmp_path / "r.yaml").write_text(SMALL_RECIPE)
+    (tmp_path / "r.yaml").write_text(small_recipe(name="small", fit="epochs: 2"))
     with pytest.raises(CoppiceError, match=r"loggers names wandb, which is not installed; pip install 'coppice\[wandb"):
         run_single(load_recipe(tmp_path / "r.yaml", changes=["loggers=[wandb]"]), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_an_unknown_logger_is_refused_with_those_that_are_known(tmp_path):
-    (tmp_path / "r.yaml").write_text(SMALL_RECIPE)
+    (tmp_path / "r.yaml").write_text(small_recipe(name="small", fit="epochs: 2"))
     with pytest.raises(CoppiceError, match="'tensorboard', 'mlflow' or 'wandb'"):
         load_recipe(tmp_path / "r.yaml", changes=["loggers=[neptune]"])
 
