@@ -121,7 +121,8 @@ def test_a_fold_without_one_of_the_classes_is_refused(table):
         ({"strategy": "drawn", "test_fold": 1}, "uses no folds"),
         ({"strategy": "official"}, "0 clips of split 'train'"),
         ({"test_fraction": 1.0}, "test_fraction is 1.0"),
-        ({"validation_fraction": 0}, "validation_fraction is 0"),
+        ({"validation_fraction": 1}, "validation_fraction is 1; give a number .* or 0 to train on all"),
+        ({"validation_fraction": 0, "validation_fold": 2}, "validation_fraction is 0 but validation_fold is 2"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused(table, setting, saying):
@@ -133,6 +134,26 @@ def test_a_setting_that_cannot_be_is_refused(table, setting, saying):
 def test_two_folds_are_too_few(table):
     with pytest.raises(CoppiceError, match="has 2 folds"):
         split_dataset(table(label=labels(2), fold=[1, 1, 2, 2]))
+
+
+def test_without_validation_all_clips_but_those_of_the_test_train(table):
+    rows = {"label": labels(10), "recording": [str(n // 2) for n in range(20)]}
+    by_folds = split_dataset(table(**rows, fold=[n // 4 + 1 for n in range(20)]), test_fold=2, validation_fraction=0)
+    assert by_folds.describe() == "16 train, 0 validation, 4 test clips; fold 2 tests, none validates"
+    assert by_folds.test.tolist() == [4, 5, 6, 7]
+    official = split_dataset(table(**rows, split=["train"] * 12 + ["test"] * 4 + [None] * 4), validation_fraction=0)
+    assert (official.train.tolist(), official.unused) == ([*range(12)], 4)
+    drawn = split_dataset(table(**rows), validation_fraction=0)
+    with_validation = split_dataset(table(**rows))
+    assert np.array_equal(drawn.test, with_validation.test)
+    assert np.array_equal(drawn.train, np.sort([*with_validation.train, *with_validation.validation]))
+
+
+def test_without_validation_two_folds_suffice_but_the_test_still_has_every_class(table):
+    split = split_dataset(table(label=labels(2), fold=[1, 1, 2, 2]), validation_fraction=0)
+    assert (split.train.tolist(), split.test.tolist()) == ([0, 1], [2, 3])
+    with pytest.raises(CoppiceError, match="class 'rain' .* has none in test"):
+        split_dataset(table(label=["dog", "rain", "dog", "dog"], fold=[1, 1, 2, 2]), validation_fraction=0)
 
 
 RECORDINGS = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 5)), min_size=9, max_size=30)

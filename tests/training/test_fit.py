@@ -181,11 +181,11 @@ def test_inputs_that_are_no_numbers_are_refused(network, sides, settings):
         fit(network, (inputs * float("nan"), targets), validation, settings=settings)
 
 
-@pytest.mark.parametrize("empty", [0, 1])
-def test_a_side_without_clips_is_refused(network, sides, settings, empty):
+@pytest.mark.parametrize(("empty", "saying"), [(0, "there are no training clips"), (1, "no clips validate")])
+def test_a_side_without_clips_is_refused(network, sides, settings, empty, saying):
     given = list(sides)
     given[empty] = (torch.zeros(0, 1, 40, 25), torch.zeros(0, dtype=torch.long))
-    with pytest.raises(CoppiceError, match=f"no {('training', 'validation')[empty]} clips"):
+    with pytest.raises(CoppiceError, match=saying):
         fit(network, *given, settings=settings)
 
 

@@ -111,13 +111,19 @@ class Prepared:
         """Return ``train``, ``validation``, ``test`` or ``unused`` for every clip, in the order of the table."""
         side = np.full(len(self.dataset), "unused", dtype=object)
         for part in PARTS:
-            side[self._rows(part)] = part
+            side[getattr(self.split, part)] = part
         return side.tolist()
 
     def _rows(self, part: str) -> Int[np.ndarray, " rows"]:
         if part not in PARTS:
             raise CoppiceError(f"there is no part {part!r}; give one of {', '.join(PARTS)}.")
-        return getattr(self.split, part)
+        rows = getattr(self.split, part)
+        if part == "validation" and not len(rows):
+            raise CoppiceError(
+                f"no clips validate ({self.split.how}), so that nothing can be measured or chosen on them; give a "
+                "validation_fraction above 0."
+            )
+        return rows
 
 
 def prepare(

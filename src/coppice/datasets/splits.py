@@ -12,6 +12,7 @@ from coppice.datasets.clips import Dataset
 
 STRATEGIES = ("auto", "folds", "official", "drawn")
 PARTS = ("train", "validation", "test")
+_NONE = np.array([], dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +65,11 @@ def split_dataset(
         The fold that tests; None: the last.
     validation_fold : int or None
         The fold that validates; None: the one before ``test_fold``, cyclically.
-    test_fraction, validation_fraction : float in (0, 1)
-        Of all clips, and of what the test leaves. Only for what is drawn.
+    test_fraction : float in (0, 1)
+        Of all clips. Only for what is drawn.
+    validation_fraction : float in [0, 1)
+        Of what the test leaves, where it is drawn. 0, with every strategy: no clips validate and all of them train,
+        so that nothing can be chosen any more.
     seed : int
         For what is drawn.
 
@@ -89,12 +93,16 @@ def split_dataset(
     """
     if strategy not in STRATEGIES:
         raise CoppiceError(f"split strategy is {strategy!r}; give {', '.join(map(repr, STRATEGIES))}.")
-    for name, fraction in (("test_fraction", test_fraction), ("validation_fraction", validation_fraction)):
-        if not 0 < fraction < 1:
-            raise CoppiceError(f"{name} is {fraction}; give a number between 0 and 1, such as 0.2.")
+    if not 0 < test_fraction < 1:
+        raise CoppiceError(f"test_fraction is {test_fraction}; give a number between 0 and 1, such as 0.2.")
+    if not 0 <= validation_fraction < 1:
+        raise CoppiceError(
+            f"validation_fraction is {validation_fraction}; give a number between 0 and 1, such as 0.2, or 0 to train on "
+            "all clips but those of the test."
+        )
     chosen = _strategy(dataset, test_fold) if strategy == "auto" else strategy
     if chosen == "folds":
-        split = _by_folds(dataset, test_fold, validation_fold)
+        split = _by_folds(dataset, test_fold, validation_fold, validates=validation_fraction > 0)
     elif test_fold is not None or validation_fold is not None:
         raise CoppiceError(f"split strategy {chosen!r} uses no folds; leave out test_fold and validation_fold.")
     elif chosen == "official":
@@ -161,22 +169,35 @@ def _strategy(dataset: Dataset, test_fold: int | None) -> str:
     return "folds" if dataset.clips["fold"].notna().all() else "drawn"
 
 
-def _by_folds(dataset: Dataset, test_fold: int | None, validation_fold: int | None) -> Split:
+def _by_folds(dataset: Dataset, test_fold: int | None, validation_fold: int | None, *, validates: bool) -> Split:
     folds = sorted(int(fold) for fold in dataset.clips["fold"].dropna().unique())
-    if len(folds) < 3:
+    needed, what = (3, "train, validation and test") if validates else (2, "train and test")
+    if len(folds) < needed:
         raise CoppiceError(
-            f"dataset {dataset.name!r} has {len(folds)} folds; train, validation and test need 3. "
+            f"dataset {dataset.name!r} has {len(folds)} folds; {what} need {needed}. "
             "Give a fold column, or strategy 'drawn'."
         )
     test = folds[-1] if test_fold is None else test_fold
     known = ", ".join(map(str, folds))
     if test not in folds:
         raise CoppiceError(f"test_fold is {test}; the folds of {dataset.name!r} are {known}.")
+    numbers = dataset.clips["fold"].fillna(min(folds) - 1).to_numpy(dtype=np.int64)
+    listed = dataset.clips["fold"].notna().to_numpy()
+    if not validates:
+        if validation_fold is not None:
+            raise CoppiceError(
+                f"validation_fraction is 0 but validation_fold is {validation_fold}; leave out one of the two."
+            )
+        return Split(
+            train=np.flatnonzero(listed & (numbers != test)),
+            validation=_NONE,
+            test=np.flatnonzero(listed & (numbers == test)),
+            how=f"fold {test} tests, none validates",
+            unused=int((~listed).sum()),
+        )
     validation = folds[folds.index(test) - 1] if validation_fold is None else validation_fold
     if validation not in folds or validation == test:
         raise CoppiceError(f"validation_fold is {validation}; give a fold of {known} other than the test fold {test}.")
-    numbers = dataset.clips["fold"].fillna(min(folds) - 1).to_numpy(dtype=np.int64)
-    listed = dataset.clips["fold"].notna().to_numpy()
     return Split(
         train=np.flatnonzero(listed & (numbers != test) & (numbers != validation)),
         validation=np.flatnonzero(listed & (numbers == validation)),
@@ -194,6 +215,14 @@ def _official(dataset: Dataset, validation_fraction: float, seed: int) -> Split:
             f"dataset {dataset.name!r} has {len(rows)} clips of split 'train' and "
             f"{(part == 'test').sum()} of 'test'; mark both, or use strategy 'drawn'."
         )
+    if not validation_fraction:
+        return Split(
+            train=rows,
+            validation=_NONE,
+            test=np.flatnonzero(part == "test"),
+            how="the dataset's own test part; none validates",
+            unused=int((part == "").sum()),
+        )
     counts, groups = _counts(dataset, rows)
     _enough(dataset, counts, needed=2, where="in the train part, which gives train and validation")
     drawn = _draw(counts, np.ones(len(counts), dtype=bool), validation_fraction, seed, "validation", leave=1)
@@ -209,15 +238,19 @@ def _official(dataset: Dataset, validation_fraction: float, seed: int) -> Split:
 def _drawn(dataset: Dataset, test_fraction: float, validation_fraction: float, seed: int) -> Split:
     rows = np.arange(len(dataset))
     counts, groups = _counts(dataset, rows)
-    _enough(dataset, counts, needed=3, where="for train, validation and test")
+    needed, where = (3, "for train, validation and test") if validation_fraction else (2, "for train and test")
+    _enough(dataset, counts, needed=needed, where=where)
     free = np.ones(len(counts), dtype=bool)
-    test = _draw(counts, free, test_fraction, seed, "test", leave=2)
-    validation = _draw(counts, free & ~test, validation_fraction, seed, "validation", leave=1)
+    test = _draw(counts, free, test_fraction, seed, "test", leave=needed - 1)
+    validation = np.zeros(len(counts), dtype=bool)
+    if validation_fraction:
+        validation = _draw(counts, free & ~test, validation_fraction, seed, "validation", leave=1)
     return Split(
         train=rows[~(test | validation)[groups]],
         validation=rows[validation[groups]],
         test=rows[test[groups]],
-        how=f"drawn with seed {seed}, stratified by class, whole recordings",
+        how=f"drawn with seed {seed}, stratified by class, whole recordings"
+        + ("" if validation_fraction else "; none validates"),
     )
 
 
@@ -281,6 +314,8 @@ def _verify(dataset: Dataset, split: Split) -> None:
     recordings = dataset.clips["recording"].to_numpy(dtype=str)
     for part in PARTS:
         rows = getattr(split, part)
+        if part == "validation" and not len(rows):
+            continue
         for recording in np.unique(recordings[rows]).tolist():
             if side.setdefault(recording, part) != part:
                 raise CoppiceError(

@@ -54,7 +54,7 @@ class SplitChoice(Part):
     test_fold: int | None = None
     validation_fold: int | None = None
     test_fraction: Fraction = 0.2
-    validation_fraction: Fraction = 0.2
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.2
     seed: Annotated[int, Field(ge=0)] = 0
 
 
@@ -107,6 +107,19 @@ class Recipe(Part):
                 raise ValueError(f"a system cannot be called {name!r}")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds {self.seeds} holds a seed twice")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_choose_by_clips_that_are_there(self) -> "Recipe":
+        if self.split.validation_fraction:
+            return self
+        fits = [("training", self.training)]
+        fits += [(f"system {name!r}", step.fit) for name, steps in self.systems.items() for step in steps if step.fit]
+        for what, fit in fits:
+            try:
+                fit.settings(seed=0).check_validation(0)
+            except CoppiceError as error:
+                raise ValueError(f"{what}: {error}") from error
         return self
 
     @property

@@ -93,7 +93,7 @@ def record_int8(classifier: Classifier, data: Prepared, folder: Path, *, seed: i
 
 def _evaluations(classifier: Scored, data: Prepared, folder: Path) -> dict[str, Any]:
     evaluations: dict[str, Any] = {}
-    for part in ("validation", "test"):
+    for part in ("validation", "test") if len(data.split.validation) else ("test",):
         evaluations[part], predictions = evaluate(classifier, data.log_mel(part), data.clips(part))
     write_predictions(predictions, folder / "predictions.csv")
     return evaluations

@@ -131,6 +131,18 @@ class Step(Part):
             raise ValueError("a step is exactly one of prune, dense, finetune, iterative, progressive and reset")
         return self
 
+    @property
+    def fit(self) -> Finetune | None:
+        """The fine-tuning that the step is, or that it has after each of its cuts.
+
+        Examples
+        --------
+        >>> Step(prune=Prune(criterion="l1", ratios=0.5)).fit is None
+        True
+        """
+        longer = self.iterative or self.progressive
+        return self.finetune if longer is None else longer.finetune
+
     def identity(self) -> dict[str, Any]:
         """Return what the digest of a plain step's stage is taken of.
 

@@ -94,9 +94,10 @@ def expand(recipe: Recipe, dataset: Dataset) -> dict[str, Recipe]:
     folds: list[int | None] = [recipe.split.test_fold]
     if recipe.folds == "all":
         folds = [*sorted(int(fold) for fold in dataset.clips["fold"].dropna().unique())]
-        if len(folds) < 3:
+        needed = 3 if recipe.split.validation_fraction else 2
+        if len(folds) < needed:
             raise CoppiceError(
-                f"folds is 'all' but {dataset.name!r} has {len(folds)} folds; cross-validation needs at least 3. "
+                f"folds is 'all' but {dataset.name!r} has {len(folds)} folds; cross-validation needs at least {needed}. "
                 "Give a fold column, or folds: one."
             )
     singles = {}

@@ -78,13 +78,18 @@ def ensemble_runs(
     Raises
     ------
     CoppiceError
-        If the members of one stand together nowhere.
+        If the members of one stand together nowhere, or no clips validate.
     """
     places: dict[Any, dict[str, tuple[GridRun, Task, Task | None]]] = {}
     axis = ensembles[0].axis if ensembles else ""
     for run, task, base in tasks if ensembles else ():
         rest = {name: short for name, short in run.point.labels.items() if name != axis}
         places.setdefault((*rest.items(), run.fold, run.seed), {})[run.point.labels[axis]] = (run, task, base)
+    if ensembles and any(not run.recipe.split.validation_fraction for run, _, _ in tasks):
+        raise CoppiceError(
+            f"{what}: ensembles are scored on validation clips, too, and split.validation_fraction is 0; give 0.2, or "
+            "leave the ensembles out."
+        )
     made = []
     for ensemble in ensembles:
         found = [there for there in places.values() if set(ensemble.members) <= there.keys()]

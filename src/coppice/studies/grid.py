@@ -164,10 +164,11 @@ def folds_to_use(study: Study, dataset: Dataset) -> list[int | None]:
     if study.folds is None:
         return [study.recipe.split.test_fold]
     known = [*sorted(int(fold) for fold in dataset.clips["fold"].dropna().unique())]
-    if len(known) < 3:
+    needed = 3 if study.recipe.split.validation_fraction else 2
+    if len(known) < needed:
         raise CoppiceError(
-            f"{study.what} has an axis fold and {dataset.name!r} has {len(known)} folds; train, validation and test "
-            "need at least 3. Leave the axis out, or give a fold column."
+            f"{study.what} has an axis fold and {dataset.name!r} has {len(known)} folds; it needs at least {needed}. "
+            "Leave the axis out, or give a fold column."
         )
     if study.folds == "all":
         return [*known]

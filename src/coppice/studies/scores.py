@@ -52,9 +52,9 @@ def _scores(stage: Path) -> Scores:
 
 
 def _validation_scores(stage: Path) -> dict[str, Any]:
-    """Return what a stage scores on the clips that may be looked at to choose something."""
-    found = read_json(stage / "metrics.json")["evaluation"]["validation"]
-    return {f"validation_{name}": found[name] for name in ("accuracy", "log_loss")}
+    """Return what a stage scores on the clips that may be looked at to choose something; None where there are none."""
+    found = read_json(stage / "metrics.json")["evaluation"].get("validation", {})
+    return {f"validation_{name}": found.get(name) for name in ("accuracy", "log_loss")}
 
 
 def _size_bytes(cost: dict[str, Any]) -> int:

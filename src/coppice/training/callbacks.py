@@ -15,6 +15,7 @@ from coppice.core.units import count_text
 from coppice.training.stop import Stop
 
 MONITOR = "validation_log_loss"
+TRAIN_MONITOR = "train_log_loss"
 
 
 class BestEpochs(Callback):
@@ -63,8 +64,32 @@ class BestEpochs(Callback):
         self.kept = [(score, epoch, weights) for score, epoch, weights in state_dict["kept"]]
 
 
+class LastEpoch(BestEpochs):
+    """Holds the weights of the last epoch, where no clips validate; a training log-loss that is no number ends the fit."""
+
+    def __init__(self) -> None:
+        super().__init__(choose="last")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop before the first epoch, if the fit was killed just after it had stopped."""
+        if trainer.current_epoch > self.epoch + 1:
+            trainer.should_stop = True
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the weights, or stop."""
+        if math.isfinite(float(trainer.callback_metrics[TRAIN_MONITOR])):
+            epoch = trainer.current_epoch
+            weights = {name: t.detach().clone() for name, t in pl_module.watched.state_dict().items()}
+            self.kept = [(-float(epoch), epoch, weights)]
+        else:
+            trainer.should_stop = True
+
+
 class History(Callback):
-    """One row per epoch: training and validation log-loss, validation accuracy, learning rate, seconds."""
+    """One row per epoch: training and validation log-loss, validation accuracy, learning rate, seconds.
+
+    Without validation clips their two are not numbers.
+    """
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
@@ -80,9 +105,9 @@ class History(Callback):
         self.rows.append(
             {
                 "epoch": trainer.current_epoch,
-                "train_log_loss": float(metrics["train_log_loss"]),
-                MONITOR: float(metrics[MONITOR]),
-                "validation_accuracy": float(metrics["validation_accuracy"]),
+                TRAIN_MONITOR: float(metrics[TRAIN_MONITOR]),
+                MONITOR: float(metrics.get(MONITOR, math.nan)),
+                "validation_accuracy": float(metrics.get("validation_accuracy", math.nan)),
                 "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
                 "seconds": round(time.perf_counter() - self._start, 4),
             }
@@ -149,15 +174,15 @@ class GainStop(Callback):
 class EpochBar(Callback):
     """Moves the progress bar once an epoch."""
 
-    def __init__(self, advance: Callable[[int, str], None], history: History) -> None:
-        self._advance, self._history, self._shown = advance, history, 0
+    def __init__(self, advance: Callable[[int, str], None], history: History, *, monitor: str = MONITOR) -> None:
+        self._advance, self._history, self._monitor, self._shown = advance, history, monitor, 0
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show the newest and the best validation log-loss."""
+        """Show the newest and the best log-loss."""
         done = trainer.current_epoch + 1
-        now = float(trainer.callback_metrics[MONITOR])
-        best = min(row[MONITOR] for row in self._history.rows)
-        note = f"validation log-loss {now:.3f} (best {best:.3f})"
+        losses = [row[self._monitor] for row in self._history.rows]
+        side = {MONITOR: "validation", TRAIN_MONITOR: "training"}[self._monitor]
+        note = f"{side} log-loss {losses[-1]:.3f} (best {min(losses):.3f})"
         self._advance(done - self._shown, note)
         self._shown = done
 

@@ -18,7 +18,7 @@ from coppice.core.files import make_folder
 from coppice.core.progress import progress_bar, say
 from coppice.training.augment.augmenter import Augmenter
 from coppice.training.averaging import average_weights, remeasure_norms_
-from coppice.training.callbacks import MONITOR
+from coppice.training.callbacks import MONITOR, TRAIN_MONITOR
 from coppice.training.devices.crew import loop_together
 from coppice.training.devices.machines import ONE_DEVICE, Machines
 from coppice.training.loop import FitJob, Inputs, Targets, loop
@@ -85,7 +85,8 @@ def fit(
         Where to start from; left as it is. A layer whose parameters are frozen (``requires_grad`` is False) stays as it
         is, running statistics included.
     train, validation : (inputs, targets)
-        Normalised log-mel of shape (clips, 1, mels, frames) and class indices.
+        Normalised log-mel of shape (clips, 1, mels, frames) and class indices. Validation may have no clips, where the
+        settings choose the last epoch.
     settings : TrainingSettings, optional
         The defaults are those of the DCASE 2021 report: Adam, at most 200 epochs, early stopping.
     folder : Path, optional
@@ -111,15 +112,16 @@ def fit(
     Raises
     ------
     CoppiceError
-        If there are no clips, the resume point is damaged, the loss is never a number, the memory does not suffice, or
+        If there are no clips, the settings need validation clips and there are none, the resume point is damaged, the loss is never a number, the memory does not suffice, or
         the devices or machines are not there.
     KeyboardInterrupt
         On Ctrl-C, after which the same call resumes.
     """
     settings = settings or TrainingSettings()
-    for side, (_, targets) in (("training", train), ("validation", validation)):
-        if not len(targets):
-            raise CoppiceError(f"there are no {side} clips; check the split.")
+    if not len(train[1]):
+        raise CoppiceError("there are no training clips; check the split.")
+    settings.check_validation(len(validation[1]))
+    side, monitor = ("validation", MONITOR) if len(validation[1]) else ("training", TRAIN_MONITOR)
     if settings.augment is not None and augmenter is None:
         raise CoppiceError("the settings have augment but fit got no augmenter; give one, or call train or finetune.")
     machines.check(settings.batch_size)
@@ -153,7 +155,7 @@ def fit(
     kept, rows = looped.kept, looped.rows
     if not kept:
         raise CoppiceError(
-            f"training did not produce a single finite validation log-loss from epoch {settings.choose_from} on, and "
+            f"training did not produce a single finite {side} log-loss from epoch {settings.choose_from} on, and "
             f"stopped in epoch {len(rows) - 1}; use a smaller learning_rate (it was {settings.learning_rate:g})."
         )
     states = [weights for _, weights in kept]
@@ -167,8 +169,8 @@ def fit(
             f"(it was {settings.learning_rate:g})."
         )
     stopped = f"no better validation log-loss for {settings.patience} epochs"
-    if not math.isfinite(rows[-1][MONITOR]):
-        stopped = f"validation log-loss was not a number in epoch {len(rows) - 1}"
+    if not math.isfinite(rows[-1][monitor]):
+        stopped = f"{side} log-loss was not a number in epoch {len(rows) - 1}"
         say(f"{description}: {stopped}; the weights of epoch {kept[0][0]} are kept. Try a smaller learning_rate.")
     elif len(rows) == settings.epochs:
         stopped = "all epochs run"

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from coppice.core.global_seed import seed_global
 from coppice.training.augment.augmenter import Augmenter
-from coppice.training.callbacks import MONITOR
+from coppice.training.callbacks import MONITOR, TRAIN_MONITOR
 from coppice.training.devices.share import Share
 from coppice.training.mixup import mixup_loss
 from coppice.training.schedule import rate_factor
@@ -69,7 +69,7 @@ class Fitting(LightningModule):
             lesson=self.lesson,
             rows=rows,
         )
-        self.log("train_log_loss", loss, on_step=False, on_epoch=True, batch_size=len(targets), sync_dist=True)
+        self.log(TRAIN_MONITOR, loss, on_step=False, on_epoch=True, batch_size=len(targets), sync_dist=True)
         return loss
 
     def on_train_start(self) -> None:

@@ -23,7 +23,17 @@ from coppice.core.errors import CoppiceError
 from coppice.training.allocator import keep_freed_memory
 from coppice.training.augment.augmenter import Augmenter
 from coppice.training.batches import ordered_batches, shuffled_batches
-from coppice.training.callbacks import MONITOR, BestEpochs, EpochBar, GainStop, History, ResumePoint, StaysStopped
+from coppice.training.callbacks import (
+    MONITOR,
+    TRAIN_MONITOR,
+    BestEpochs,
+    EpochBar,
+    GainStop,
+    History,
+    LastEpoch,
+    ResumePoint,
+    StaysStopped,
+)
 from coppice.training.devices.share import Share
 from coppice.training.devices.whole_batch import see_whole_batch_
 from coppice.training.fitting import Fitting
@@ -47,7 +57,7 @@ class FitJob:
     network : nn.Module
         Where to start from.
     train, validation : (inputs, targets)
-        Normalised log-mel and class indices.
+        Normalised log-mel and class indices; of validation perhaps none.
     settings : TrainingSettings
         How to fit.
     precision : Precision
@@ -149,13 +159,20 @@ def loop(
     )
     _hold_frozen_(module)
     module.to(memory_format=training_layout(job.network))
-    best = BestEpochs(count=settings.soup, choose=settings.choose, start=settings.choose_from)
+    validates = len(job.validation[1]) > 0
     history = History()
     early = EarlyStopping(MONITOR, patience=settings.patience, mode="min")
     gain_stop = GainStop(settings.stop, job.epoch_macs, history) if settings.stop is not None else None
-    callbacks: list[Any] = [best, early, history, StaysStopped(early, history)]
+    best = (
+        BestEpochs(count=settings.soup, choose=settings.choose, start=settings.choose_from)
+        if validates
+        else LastEpoch()
+    )
+    callbacks: list[Any] = [best, history]
+    callbacks += [early, StaysStopped(early, history)] if validates else []
     callbacks += [gain_stop] if gain_stop is not None else []
-    callbacks += [EpochBar(advance, history)] + ([ResumePoint(job.resume)] if job.resume else [])
+    callbacks += [EpochBar(advance, history, monitor=MONITOR if validates else TRAIN_MONITOR)]
+    callbacks += [ResumePoint(job.resume)] if job.resume else []
     callbacks += [LearningRateMonitor("epoch")] if loggers else []
     # Which clip is which comes last, for augmentation that has copies of some.
     more = [] if job.soft is None else [job.soft]
@@ -176,7 +193,7 @@ def loop(
         trainer.fit(
             module,
             shuffled_batches(*job.train, *more, batch_size=settings.batch_size, seed=settings.seed),
-            ordered_batches(*job.validation, batch_size=64),
+            ordered_batches(*job.validation, batch_size=64) if validates else None,
             ckpt_path=str(start) if start and is_resume_point(start) else None,
             weights_only=True,
         )

@@ -26,7 +26,7 @@ class TrainingSettings:
     learning_rate : float > 0
         Of Adam (Kingma & Ba 2015), with its usual moments 0.9 and 0.999; the highest of the schedule.
     patience : int >= 1
-        Stop after so many epochs without a better validation log-loss.
+        Stop after so many epochs without a better validation log-loss; without validation clips, never.
     precision : {"auto", "float32", "bfloat16"}
         See :func:`coppice.training.precision.choose_precision`.
     mixup : float >= 0
@@ -129,6 +129,30 @@ class TrainingSettings:
                 f"choose_from is {self.choose_from} but stop.window is {self.stop.window}, so that the fit may stop "
                 f"before; give a window of at least {self.choose_from + 1}."
             )
+
+    def check_validation(self, clips: int) -> None:
+        """Refuse settings that choose by validation clips where there are none.
+
+        Raises
+        ------
+        CoppiceError
+            Saying what to set.
+
+        Examples
+        --------
+        >>> TrainingSettings(choose="last").check_validation(0)
+        """
+        if clips:
+            return
+        for name, given, instead in (
+            ("choose", self.choose if self.choose != "last" else None, "'last'"),
+            ("stop", self.stop, "null"),
+        ):
+            if given is not None:
+                raise CoppiceError(
+                    f"no clips validate, but {name} is {given!r}, which goes by them; set {name} to {instead}, or give a "
+                    "validation_fraction above 0."
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Return them as plain data; what came after the first seven is left out where it has its default.

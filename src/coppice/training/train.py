@@ -210,7 +210,8 @@ def _fit(
     machines.check(settings.batch_size)
     rows, checked = data.split.train, data.split.validation
     if device is not None:
-        rows, checked = (data.of_device(part, device) for part in ("train", "validation"))
+        rows = data.of_device("train", device)
+        checked = data.of_device("validation", device) if len(checked) else checked
     if fraction != 1.0:
         rows = subset(rows, data.dataset, fraction=fraction, seed=settings.seed)
 
