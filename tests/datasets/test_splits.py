@@ -152,7 +152,7 @@ def test_without_validation_all_clips_but_those_of_the_test_train(table):
 def test_without_validation_two_folds_suffice_but_the_test_still_has_every_class(table):
     split = split_dataset(table(label=labels(2), fold=[1, 1, 2, 2]), validation_fraction=0)
     assert (split.train.tolist(), split.test.tolist()) == ([0, 1], [2, 3])
-    with pytest.raises(CoppiceError, match="class 'rain' .* has none in test"):
+    with pytest.raises(CoppiceError, match=r"class 'rain' .* has none in test"):
         split_dataset(table(label=["dog", "rain", "dog", "dog"], fold=[1, 1, 2, 2]), validation_fraction=0)
 
 

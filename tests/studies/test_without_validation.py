@@ -73,7 +73,7 @@ def test_what_is_judged_by_validation_clips_is_refused(recipe, study, tmp_path):
     ):
         data.clips("validation")
     searched = study(axes={"seed": [0]}, search={"ratios": {"conv1": [0, 0.5]}, "objectives": ["log_loss", "macs"]})
-    with pytest.raises(CoppiceError, match="split.validation_fraction is 0, and a search judges by validation clips"):
+    with pytest.raises(CoppiceError, match=r"split\.validation_fraction is 0, and a search judges by validation clips"):
         search_study(searched, trials=2, out=tmp_path / "search")
     with pytest.raises(CoppiceError, match="ensembles are scored on validation clips"):
         run_study(study(ensembles={"named": {"both": ["l1", "l2"]}}), out=tmp_path / "together")

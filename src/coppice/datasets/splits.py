@@ -97,8 +97,8 @@ def split_dataset(
         raise CoppiceError(f"test_fraction is {test_fraction}; give a number between 0 and 1, such as 0.2.")
     if not 0 <= validation_fraction < 1:
         raise CoppiceError(
-            f"validation_fraction is {validation_fraction}; give a number between 0 and 1, such as 0.2, or 0 to train on "
-            "all clips but those of the test."
+            f"validation_fraction is {validation_fraction}; give a number between 0 and 1, such as 0.2, or 0 to "
+            "train on all clips but those of the test."
         )
     chosen = _strategy(dataset, test_fold) if strategy == "auto" else strategy
     if chosen == "folds":

@@ -97,8 +97,8 @@ def expand(recipe: Recipe, dataset: Dataset) -> dict[str, Recipe]:
         needed = 3 if recipe.split.validation_fraction else 2
         if len(folds) < needed:
             raise CoppiceError(
-                f"folds is 'all' but {dataset.name!r} has {len(folds)} folds; cross-validation needs at least {needed}. "
-                "Give a fold column, or folds: one."
+                f"folds is 'all' but {dataset.name!r} has {len(folds)} folds; cross-validation needs at least "
+                f"{needed}. Give a fold column, or folds: one."
             )
     singles = {}
     for fold in folds:

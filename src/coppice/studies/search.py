@@ -115,8 +115,8 @@ def _check(planner: Planner, space: SearchSpace) -> None:
     """Check that trials can be judged, the budget can be met, and every criterion on an untrained network."""
     if not planner.study.recipe.split.validation_fraction:
         raise CoppiceError(
-            f"{planner.study.what}: split.validation_fraction is 0, and a search judges by validation clips; give 0.2, or "
-            "run the study without a search."
+            f"{planner.study.what}: split.validation_fraction is 0, and a search judges by validation clips; give 0.2, "
+            "or run the study without a search."
         )
     smallest = space.smallest()
     if not any(space.fits(choice) for choice in smallest):

@@ -65,7 +65,7 @@ class BestEpochs(Callback):
 
 
 class LastEpoch(BestEpochs):
-    """Holds the weights of the last epoch, where no clips validate; a training log-loss that is no number ends the fit."""
+    """Holds the last epoch's weights, where no clips validate; a training log-loss that is no number ends the fit."""
 
     def __init__(self) -> None:
         super().__init__(choose="last")

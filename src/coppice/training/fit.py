@@ -112,8 +112,8 @@ def fit(
     Raises
     ------
     CoppiceError
-        If there are no clips, the settings need validation clips and there are none, the resume point is damaged, the loss is never a number, the memory does not suffice, or
-        the devices or machines are not there.
+        If there are no clips, the settings need validation clips and there are none, the resume point is damaged, the
+        loss is never a number, the memory does not suffice, or the devices or machines are not there.
     KeyboardInterrupt
         On Ctrl-C, after which the same call resumes.
     """

@@ -150,8 +150,8 @@ class TrainingSettings:
         ):
             if given is not None:
                 raise CoppiceError(
-                    f"no clips validate, but {name} is {given!r}, which goes by them; set {name} to {instead}, or give a "
-                    "validation_fraction above 0."
+                    f"no clips validate, but {name} is {given!r}, which goes by them; set {name} to {instead}, or give "
+                    "a validation_fraction above 0."
                 )
 
     def to_dict(self) -> dict[str, Any]:
