@@ -8,12 +8,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start some hundred processes; without stored bytecode each of them compiles all sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test proofs bench results reproduce lint types floors tests clean
+.PHONY: demo test checks proofs bench results reproduce lint types floors tests clean
 
 demo: $(VENV)/runtime
 	$(BIN)/coppice demo
 
-test: lint types floors tests
+# Side by side: the checks keep one core busy at most.
+test: $(VENV)/development
+	@$(MAKE) --no-print-directory -j2 checks tests
+
+checks: lint types floors
 
 lint: $(VENV)/development
 	$(BIN)/ruff check src tests benchmarks experiments

@@ -266,6 +266,7 @@ def test_an_ensemble_counts_what_its_members_share_once(kin, tmp_path):
     assert any(f"{once:,} are computed" in one.why for one in found.findings)
 
 
+@pytest.mark.proof
 def test_an_onnx_file_is_counted_by_its_graph(kin, tmp_path):
     cp.export_onnx(kin[0], tmp_path / "net.onnx")
     found = check(tmp_path / "net.onnx", rules="dcase2024")

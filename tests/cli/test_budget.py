@@ -25,6 +25,7 @@ def test_a_network_is_cut_to_a_budget(coppice, trained, tmp_path):
     assert fewer <= macs // 2 and size <= 9000
 
 
+@pytest.mark.proof
 def test_one_ratio_can_be_of_all_filters(coppice, trained, tmp_path):
     plan = tmp_path / "plan.json"
     assert coppice("plan", trained, "-c", "l1", "--global-ratio", 0.5, "--out", plan).code == 0

@@ -69,6 +69,7 @@ def test_c_hears_as_pytorch_does(coppice, trained, sounds):
         assert fast["posteriors"][label] == pytest.approx(posterior, abs=1e-5)
 
 
+@pytest.mark.proof
 def test_clips_are_scored_by_what_c_computes(coppice, trained, sounds):
     arguments = ("evaluate", trained, "--data", sounds, "--json")
     expected, found = (json.loads(coppice(*arguments, *more).out) for more in ((), ("--runtime", "c")))

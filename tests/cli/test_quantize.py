@@ -27,7 +27,7 @@ def test_a_checkpoint_is_stored_in_fewer_bytes_and_scored_as_it_is_stored(coppic
     assert after["log_loss"] == pytest.approx(before["log_loss"], rel=0.05)
 
 
-@pytest.mark.parametrize("front_end", [[], ["--with-front-end"]])
+@pytest.mark.parametrize("front_end", [[], pytest.param(["--with-front-end"], marks=pytest.mark.proof)])
 def test_an_int8_file_is_written_scored_and_listened_to(coppice, trained, data, sounds, tmp_path, front_end):
     out = tmp_path / "net.onnx"
     argv = ["quantize", trained, "--to", "int8", *data, "--clips", "20", "--out", out, *front_end]

@@ -63,7 +63,8 @@ def test_members_that_name_the_classes_in_another_order_are_compiled(classifier,
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("how", ["arithmetic", pytest.param("geometric", marks=pytest.mark.proof)])
+@pytest.mark.proof
+@pytest.mark.parametrize("how", ["arithmetic", "geometric"])
 def test_an_ensemble_is_one_program_that_computes_a_shared_trunk_once(kin, how, tmp_path):
     made = ensemble(kin, combination=Combination((0.3, 0.7), how=how))
     kinds = [type(step).__name__ for step in classifier_program(made).steps]

@@ -247,6 +247,7 @@ def test_an_operator_without_c_is_refused_before_anything_is_written(tmp_path):
     assert not (tmp_path / "c").exists()
 
 
+@pytest.mark.proof
 def test_a_file_with_its_front_end_inside_is_refused(classifier, tmp_path):
     cp.export_onnx(classifier, tmp_path / "ear.onnx", with_front_end=True)
     with pytest.raises(CoppiceError, match="has its front end inside, which becomes C apart from the network"):

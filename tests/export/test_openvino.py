@@ -37,7 +37,9 @@ def own(pair, tmp_path):
 
 
 @pytest.mark.parametrize("with_front_end", [False, True])
-@pytest.mark.parametrize("precision, tolerance", [("float32", 1e-5), ("float16", 1e-2)])
+@pytest.mark.parametrize(
+    "precision, tolerance", [("float32", 1e-5), pytest.param("float16", 1e-2, marks=pytest.mark.proof)]
+)
 def test_both_files_give_the_posteriors_of_the_classifier(classifier, tmp_path, with_front_end, precision, tolerance):
     done = export_openvino(classifier, tmp_path / "a.xml", precision=precision, with_front_end=with_front_end)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.bin", "a.xml"]

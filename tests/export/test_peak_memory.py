@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.mark.proof
 def large(classifier):
     network = DCASE2021(widths=(64, 64, 64), dense=1000, classes=3, frames=25)
     return Classifier(**{**vars(classifier), "network": network.eval()})

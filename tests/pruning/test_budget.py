@@ -128,6 +128,7 @@ def test_an_infeasible_budget_is_refused_with_figures_that_can_be_reached(plain,
 
 
 @pytest.mark.proof
+@pytest.mark.proof
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(
     architecture=architectures(),

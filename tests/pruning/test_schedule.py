@@ -60,6 +60,7 @@ def test_what_is_gone_grows_with_every_step_and_ends_at_the_target(ratio, steps,
     np.testing.assert_allclose(removed, reference[shape], rtol=0, atol=1e-12)
 
 
+@pytest.mark.proof
 @quick
 @given(
     widths=st.lists(st.integers(12, 40), min_size=1, max_size=3),

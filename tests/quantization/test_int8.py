@@ -82,6 +82,7 @@ def test_a_processor_without_vnni_computes_the_same(shared_data, tmp_path):
     assert np.abs(np.load(tmp_path / "found.npy") - here).max() < 0.02
 
 
+@pytest.mark.proof
 def test_weights_are_whole_numbers_of_seven_bits_with_a_scale_per_filter(done, worn):
     stored = {tensor.name: to_array(tensor) for tensor in onnx.load(done.path).graph.initializer}
     float_weights = {t.name: to_array(t) for t in onnx.load_from_string(onnx_model(worn).content).graph.initializer}
@@ -112,6 +113,7 @@ def test_the_file_says_what_was_done(done, worn):
     assert torch.equal(file.band_mean, worn.band_mean)
 
 
+@pytest.mark.proof
 def test_with_the_front_end_inside_a_waveform_gives_the_same(done, worn, clips, waveforms, tmp_path):
     whole = quantize_int8(worn, tmp_path / "whole.onnx", clips=clips, with_front_end=True)
     assert (whole.input_name, whole.clip_shape) == ("waveform", (worn.front_end.samples,))
@@ -123,6 +125,7 @@ def test_with_the_front_end_inside_a_waveform_gives_the_same(done, worn, clips, 
     assert model.graph.output[1].type.tensor_type.shape.dim[0].dim_param == "clips"
 
 
+@pytest.mark.proof
 def test_waveforms_calibrate_as_their_log_mel_does(worn, waveforms, tmp_path):
     one = quantize_int8(worn, tmp_path / "one.onnx", clips=waveforms)
     heard = torch.stack([log_mel(waveform, worn.front_end) for waveform in waveforms])
@@ -143,6 +146,7 @@ def test_a_pruned_network_keeps_its_widths(worn, clips, tmp_path):
     assert (load_onnx(done.path).posteriors(clips) - small.posteriors(clips)).abs().max() < 0.05
 
 
+@pytest.mark.proof
 def test_members_of_an_ensemble_are_averaged_as_others_are(done, worn, clips):
     members = [model.posteriors(clips) for model in (load_onnx(done.path), worn)]
     mean = average_posteriors([member.numpy() for member in members])
@@ -242,6 +246,8 @@ def test_without_nncf_one_sentence_says_what_to_install(worn, clips, tmp_path, m
         quantize_int8(worn, tmp_path / "net.onnx", clips=clips)
 
 
+@pytest.mark.proof
+@pytest.mark.proof
 def test_nncf_reports_to_nobody():
     program = "import sys; from coppice.quantization.post_training import nncf; nncf(); "
     program += "print(type(sys.modules['nncf.telemetry.wrapper'].telemetry).__name__)"

@@ -21,7 +21,14 @@ PLACES = [
 ONE_LINE = "coppice: interrupted; the same command goes on where this one stopped."
 
 
-@pytest.mark.parametrize(("stop", "code", "places"), [("SIGINT", 130, PLACES[::2]), ("SIGKILL", -9, PLACES)])
+@pytest.mark.parametrize(
+    ("stop", "code", "places"),
+    [
+        ("SIGINT", 130, PLACES[:2]),
+        pytest.param("SIGINT", 130, PLACES[::2], marks=pytest.mark.proof),
+        ("SIGKILL", -9, PLACES),
+    ],
+)
 def test_a_run_stopped_in_every_stage_ends_with_the_numbers_of_one_that_was_not(
     tiny, forked, cache, whole_run, results, tmp_path, stop, code, places
 ):

@@ -160,6 +160,7 @@ def test_bad_short_forms_are_one_sentence(parsed, steps, sentence):
     assert "\n" not in found
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [

@@ -21,6 +21,7 @@ def svgs(whole_run, tmp_path_factory):
     return figure_files(whole_run, tmp_path_factory.mktemp("figures"), formats=("svg",))
 
 
+@pytest.mark.proof
 def test_each_chart_of_the_report_is_a_file_and_each_cost_has_its_own(svgs):
     names = {path.stem for path in svgs}
     costs = {f"accuracy-against-{cost}" for cost in ("params", "macs", "bytes", "latency")}

@@ -91,6 +91,7 @@ def test_a_loss_that_is_no_number_ends_it_and_the_epoch_before_is_kept(network, 
     assert fitted.stopped == "training log-loss was not a number in epoch 1"
 
 
+@pytest.mark.proof
 def test_two_processes_fit_it_too(network, sides, alone, last):
     inputs, _ = sides[1]
     one, two = (fit(network, *alone, settings=last, machines=Machines(devices=count)).network for count in (1, 2))
