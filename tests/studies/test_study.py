@@ -186,6 +186,16 @@ def test_what_is_done_is_not_done_again_and_a_grown_file_adds_to_it(small, monke
     assert [row["axis.criterion"] for row in rows(folder)] == ["l2"]
 
 
+def test_a_file_that_gains_a_training_keeps_the_networks_of_the_first_one(small, monkeypatch):
+    small("criterion: [l1], training: {short: {epochs: 1, precision: float32}}")
+    begun = []
+    original = tasks._run
+    monkeypatch.setattr(tasks, "_run", lambda task, jobs: begun.append(task.name) or original(task, jobs))
+    both = "short: {epochs: 1, precision: float32}, long: {epochs: 2, precision: float32}"
+    small(f"criterion: [l1], training: {{{both}}}")
+    assert [name.split(",")[0] for name in begun] == ["unpruned", "criterion=l1 training=long fraction=0"]
+
+
 def test_a_run_that_fails_is_recorded_with_its_reason_and_tried_again(small, monkeypatch, capsys):
     original = tasks._run
 

@@ -14,7 +14,7 @@ from coppice.recipes.recipe import Recipe
 from coppice.studies.ensembles import EnsembleRun, ensemble_runs
 from coppice.studies.grid import GridRun, Point, folds_to_use, identity, points, runs
 from coppice.studies.study_file import Study
-from coppice.studies.tasks import Task
+from coppice.studies.tasks import Task, read_outcome
 
 _TABLE = ["clip_id", "file", "label", "fold", "recording", "device"]
 
@@ -102,8 +102,11 @@ class Planner:
     def _base(self, run: GridRun, *, several: bool) -> Task:
         recipe = self._unpruned(run.recipe)
         key = self.identity(recipe)
-        place = f"{run.place}-{key[:8]}" if several else run.place
-        return Task(f"unpruned, {place}", self.folder / "base" / place, recipe, key, is_base=True)
+        places = [f"{run.place}-{key[:8]}", run.place] if several else [run.place, f"{run.place}-{key[:8]}"]
+        # A study that has grown, or shrunk, takes what was trained under the other name.
+        folders = [self.folder / "base" / place for place in places]
+        folder = next((one for one in folders if read_outcome(one, key) is not None), folders[0])
+        return Task(f"unpruned, {folder.name}", folder, recipe, key, is_base=True)
 
     def _unpruned(self, recipe: Recipe) -> Recipe:
         # Its number format is the study's, not the point's: one training serves all formats.
