@@ -55,18 +55,19 @@ DATA ?= ../shared/data
 reproduce: $(VENV)/runtime
 	$(BIN)/coppice reproduce --data $(DATA) --out docs
 
-# torch comes first and from the lock: an unpinned one may bring gigabytes of CUDA packages.
+# torch comes first and from the lock: an unpinned one may bring gigabytes of CUDA packages. Modules are compiled
+# when they are first imported; most never are.
 $(VENV)/torch: constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet --no-compile "$$(grep '^torch==' constraints.txt)"
 	@touch $@
 
 $(VENV)/runtime: $(VENV)/torch pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --no-compile --editable .
 	@touch $@
 
 $(VENV)/development: $(VENV)/torch pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
 	@touch $@ $(VENV)/runtime
 
 clean:

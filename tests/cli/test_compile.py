@@ -15,6 +15,7 @@ def has_a_compiler():
         pytest.skip(str(error))
 
 
+@pytest.mark.proof
 def test_a_network_is_compiled_and_explained(coppice, trained):
     said = coppice("compile", trained, "--explain").out
     assert "conv2" in said and "of work memory, compiled by" in said

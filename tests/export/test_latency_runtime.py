@@ -81,6 +81,7 @@ def test_a_network_is_translated_once_as_long_as_it_keeps_its_shapes(monkeypatch
     assert not runtime._ready
 
 
+@pytest.mark.proof
 @pytest.mark.usefixtures("by_weights")
 def test_a_budget_names_its_runtime_and_the_pruned_network_holds_it(tmp_path, monkeypatch):
     monkeypatch.setenv("COPPICE_CACHE", str(tmp_path))

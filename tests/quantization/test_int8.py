@@ -114,6 +114,7 @@ def test_the_file_says_what_was_done(done, worn):
 
 
 @pytest.mark.proof
+@pytest.mark.proof
 def test_with_the_front_end_inside_a_waveform_gives_the_same(done, worn, clips, waveforms, tmp_path):
     whole = quantize_int8(worn, tmp_path / "whole.onnx", clips=clips, with_front_end=True)
     assert (whole.input_name, whole.clip_shape) == ("waveform", (worn.front_end.samples,))
