@@ -46,6 +46,7 @@ def test_a_run_has_test_scores_alone_and_its_report_says_how_it_was_split(recipe
     assert [row["validation_log_loss"] for row in history] == ["", ""]
     page = (folder / "report.html").read_text()
     assert "none validates" in page
+    assert "on training clips per epoch" in page and "on training and validation clips" not in page
 
 
 def test_a_study_leaves_the_columns_of_validation_empty(study, tmp_path):

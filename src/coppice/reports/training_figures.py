@@ -46,6 +46,7 @@ def training_curve(stage: StageRecord, loss_range: tuple[float, float]) -> alt.L
             if loss is not None:
                 accuracy = epoch.validation_accuracy
                 rows.append({"epoch": epoch.epoch, "side": side, "log_loss": loss, "accuracy": accuracy})
+    sides = [side for side in ("training", "validation") if any(row["side"] == side for row in rows)]
     epochs = [epoch.epoch for epoch in stage.history]
     x_scale = alt.Scale(domain=[min(epochs), max(*epochs, min(epochs) + 1)], nice=False, zero=False)
     x = alt.X(
@@ -58,7 +59,7 @@ def training_curve(stage: StageRecord, loss_range: tuple[float, float]) -> alt.L
     color = alt.Color(
         "side:N",
         title=None,
-        scale=alt.Scale(domain=["training", "validation"]),
+        scale=alt.Scale(domain=sides),
         legend=alt.Legend(symbolType="stroke", symbolStrokeWidth=3),
     )
     lines = (
@@ -93,7 +94,7 @@ def training_curve(stage: StageRecord, loss_range: tuple[float, float]) -> alt.L
         width="container",
         height=200,
         title=stage.entry.title,
-        description=f"Log-loss of “{stage.entry.title}” on training and validation clips per epoch.{said}",
+        description=f"Log-loss of “{stage.entry.title}” on {' and '.join(sides)} clips per epoch.{said}",
     )
 
 
