@@ -1,6 +1,7 @@
 import csv
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -358,6 +359,20 @@ def test_an_unpruned_network_may_stand_beside_pruned_ones_and_is_trained_once(sm
         )
     )
     assert int(half["macs"]) < int(whole["macs"])
+
+
+def test_an_unpruned_point_is_not_taken_for_its_training(small):
+    axes = "system: {whole: [], half: [prune: {criterion: l1, ratios: 0.5}]}"
+    folder = small(axes)
+    before = rows(folder)
+    assert before[0]["validation_log_loss"] != ""
+    small(axes)
+    assert rows(folder) == before
+    # As when a process was killed after the training and before the point.
+    (lost,) = [path for path in (folder / "runs").iterdir() if before[0]["run"].endswith(path.name)]
+    shutil.rmtree(lost)
+    small(axes)
+    assert lost.is_dir() and rows(folder)[0]["validation_log_loss"] == before[0]["validation_log_loss"]
 
 
 def test_the_written_study_can_be_run_again_and_is_the_same(small, done, tmp_path):

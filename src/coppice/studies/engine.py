@@ -135,18 +135,21 @@ class _Engine:
         self._write()
         self._say_what_failed([*tasks, *(one.task for one in self.planned.ensembles)])
 
-    def _recorded(self) -> dict[str, Outcome]:
+    def _recorded(self) -> dict[Path, Outcome]:
         tasks = [*(task for _, task, _ in self.planned.tasks), *self.planned.bases]
         tasks += [one.task for one in self.planned.ensembles]
-        return {task.key: found for task in tasks if (found := read_outcome(task.folder, task.key))}
+        # By folder: an unpruned network and the point that is nothing else are the same run, with one key.
+        return {task.folder: found for task in tasks if (found := read_outcome(task.folder, task.key))}
 
     def _put_together(self) -> None:
         waiting = [one for one in self.planned.ensembles if not self._is_done(one.task)]
-        for outcome in do_ensembles(waiting, self.outcomes):
-            self.outcomes[outcome.key] = outcome
+        members = {task.key: found for _, task, _ in self.planned.tasks if (found := self._outcome(task))}
+        folders = {one.task.key: one.task.folder for one in waiting}
+        for outcome in do_ensembles(waiting, members):
+            self.outcomes[folders[outcome.key]] = outcome
 
     def _is_done(self, task: Task) -> bool:
-        found = self.outcomes.get(task.key)
+        found = self._outcome(task)
         return found is not None and found.status == "done" and found.coppice_version == __version__
 
     def _with_a_base(self, waiting: Iterable[Task]) -> Iterator[Task]:
@@ -159,8 +162,8 @@ class _Engine:
                 yield task
             else:
                 reason = "not trained" if found is None else found.reason
-                self.outcomes[task.key] = failed(task, f"{base.name}: {reason}")
-                record(task, self.outcomes[task.key])
+                self.outcomes[task.folder] = failed(task, f"{base.name}: {reason}")
+                record(task, self.outcomes[task.folder])
 
     @contextmanager
     def _workers(self) -> Iterator[Workers]:
@@ -176,7 +179,7 @@ class _Engine:
     def _done(self, tasks: list[Task], workers: Workers) -> Iterator[tuple[Task, Outcome]]:
         if tasks:
             for task, outcome in workers(tasks, self._each_bytes()):
-                self.outcomes[task.key] = outcome
+                self.outcomes[task.folder] = outcome
                 self._write()
                 yield task, outcome
 
@@ -187,20 +190,20 @@ class _Engine:
 
     def _write(self) -> None:
         rows = [
-            Row(run, f"runs/{task.key}", self.outcomes.get(task.key), self._outcome(base))
+            Row(run, f"runs/{task.key}", self._outcome(task), self._outcome(base))
             for run, task, base in self.planned.tasks
         ]
         rows += [
-            Row(one.run, f"ensembles/{one.task.key}", self.outcomes.get(one.task.key), self._outcome(one.base))
+            Row(one.run, f"ensembles/{one.task.key}", self._outcome(one.task), self._outcome(one.base))
             for one in self.planned.ensembles
         ]
         write_results(self.folder, self.planned.study, rows, folds=self.planned.folds, where=self.where)
 
     def _outcome(self, task: Task | None) -> Outcome | None:
-        return None if task is None else self.outcomes.get(task.key)
+        return None if task is None else self.outcomes.get(task.folder)
 
     def _say_what_stands(self, tasks: list[Task], waiting: list[Task], bases: list[Task]) -> None:
-        found = [self.outcomes[task.key] for task in tasks if task.key in self.outcomes]
+        found = [outcome for task in tasks if (outcome := self._outcome(task))]
         other = sorted({one.coppice_version for one in found if one.coppice_version != __version__})
         count = sum(one.coppice_version != __version__ for one in found)
         again = sum(one.status == "failed" and one.coppice_version == __version__ for one in found)
@@ -217,7 +220,7 @@ class _Engine:
             say(f"{plural(strange, 'run')} not of this study as it is now: left there, and not in the results")
 
     def _say_what_failed(self, tasks: list[Task]) -> None:
-        lost = [(task, self.outcomes[task.key]) for task in tasks if not self._is_done(task)]
+        lost = [(task, self.outcomes[task.folder]) for task in tasks if not self._is_done(task)]
         for task, outcome in lost[:10]:
             say(f"failed: {task.name}: {outcome.reason}")
         if lost:
