@@ -113,7 +113,7 @@ class Recipe(Part):
     def _fits_choose_by_clips_that_are_there(self) -> "Recipe":
         if self.split.validation_fraction:
             return self
-        fits = [("training", self.training)]
+        fits: list[tuple[str, Fit]] = [("training", self.training)]
         fits += [(f"system {name!r}", step.fit) for name, steps in self.systems.items() for step in steps if step.fit]
         for what, fit in fits:
             try:
