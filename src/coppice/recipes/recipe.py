@@ -13,6 +13,7 @@ from coppice.recipes.fitting import (
     DeviceIRChoice,
     Distil,
     Finetune,
+    Fit,
     FreqMixStyleChoice,
     GainChoice,
     Part,
