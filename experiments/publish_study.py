@@ -20,9 +20,9 @@ from coppice.core.processor import processor
 from coppice.core.units import count_text
 from coppice.reports.study_figures import study_figure_files, study_figures
 from coppice.reports.study_page import write_study_page
-from coppice.reports.study_pairs import Comparison, verdict
+from coppice.reports.study_pairs import COMPARED, MOST_VALUES, Comparison, compare, verdict
 from coppice.reports.study_points import StudyPoints
-from coppice.reports.study_records import StudyRecord, as_number, read_study
+from coppice.reports.study_records import AXIS, StudyRecord, as_number, read_study
 from coppice.reports.study_tables import pair_table
 
 README, DOCS = Path("README.md"), Path("docs")
@@ -91,6 +91,7 @@ def page(record: StudyRecord, points: StudyPoints, said: list[Comparison], pictu
         "",
         *(f"![{title}](images/{picture.name})\n" for title, picture in pictures.items()),
         *itertools.chain.from_iterable(differences(each) for each in said if each.where is None),
+        *itertools.chain.from_iterable(differences(each) for each in against_first(record, points)),
         "## Points",
         "",
         "| point | runs | accuracy | 95 % | change | log-loss | MACs | parameters |",
@@ -99,6 +100,19 @@ def page(record: StudyRecord, points: StudyPoints, said: list[Comparison], pictu
         "",
     ]
     return "\n".join(lines)
+
+
+def against_first(record: StudyRecord, points: StudyPoints) -> list[Comparison]:
+    """Set all points against the first one, where there are few: pairs along an axis differ in that axis alone."""
+    if len(points.frame) > MOST_VALUES:
+        return []
+    rows = record.single[record.single["status"] == "done"]
+    values = rows[[AXIS + axis for axis in record.axes]].astype(str).agg(" · ".join, axis="columns")
+    rows = rows.assign(**{f"{AXIS}point": values})
+    first, *others = values.drop_duplicates()
+    pairs = [(other, first) for other in others]
+    axes = {"point": (first, *others)}
+    return [compare(rows, "point", axes, score, points.units, pairs=pairs) for score in COMPARED]
 
 
 def differences(comparison: Comparison) -> list[str]:
