@@ -52,6 +52,13 @@ def test_the_page_asks_the_network_for_nothing(made):
     assert "default-src 'none'" in text
 
 
+def test_a_point_that_is_called_unpruned_has_one_place_in_the_legend(tmp_path):
+    axes = {"system": ("unpruned", "half")}
+    figures = study_figures(read_study(write_study(tmp_path, axes, made_rows(axes))))
+    specs = [json.dumps(figure.spec) for figure in figures.fronts.figures.values()]
+    assert specs and all('"values": ["unpruned", "half"]' in spec for spec in specs)
+
+
 def test_what_holds_of_all_scores_is_said_once_at_the_top(tmp_path):
     rows = made_rows(AXES, folds=(1,), seeds=(0,))
     page = body(write_study_page(write_study(tmp_path, AXES, rows)).read_text())

@@ -82,7 +82,7 @@ def test_a_point_that_lacks_a_fold_is_kept_but_on_no_front(points):
     row = found.frame.set_index("point").loc["criterion l1, ratios 0.75"]
     assert (row["done"], row["runs"], row["whole"], row["front"]) == (5, 6, False, 0)
     assert "criterion l1, ratios 0.75" not in found.on_front(LOG_LOSS, MACS)["point"].to_list()
-    assert "1 point lack runs" in found.notes[0]
+    assert "1 point lacks runs" in found.notes[0]
 
 
 def test_only_what_was_measured_can_be_chosen(points):

@@ -81,7 +81,8 @@ def front_chart(
     x = cost_axis(cost, least, most)
     y = {"type": "quantitative", "title": score.title, "scale": {"zero": False, "nice": True}}
     groups = [*(axes[axis] if axis else [PRUNED]), *([ENSEMBLE] if points.frame["ensemble"].any() else [])]
-    looks = group_looks(groups, unpruned=UNPRUNED)
+    # A value of the axis may have that name, too.
+    looks = group_looks([group for group in groups if group != UNPRUNED], unpruned=UNPRUNED)
     digits = ".1f" if score.scale == 100 else ".3f"
     tooltip = [
         {"field": "point", "type": "nominal", "title": "point"},

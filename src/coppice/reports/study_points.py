@@ -136,7 +136,7 @@ def study_points(record: StudyRecord) -> StudyPoints:
     partial = int((~frame["whole"].astype(bool) & (frame["done"] > 0)).sum())
     if partial:
         notes.append(
-            f"{plural(partial, 'point')} lack runs on folds or seeds that most points have: shown hollow, and on no "
+            f"{plural(partial, 'point')} lack{'s' * (partial == 1)} runs on folds or seeds that most points have: shown hollow, and on no "
             "front, since means over different folds do not compare."
         )
     return StudyPoints(frame.rename_axis("point").reset_index(), scores, costs, units, tuple(notes))
