@@ -135,8 +135,9 @@ def study_points(record: StudyRecord) -> StudyPoints:
     frame["front"] = _fronts(frame, scores, costs)
     partial = int((~frame["whole"].astype(bool) & (frame["done"] > 0)).sum())
     if partial:
+        lack = "lacks" if partial == 1 else "lack"
         notes.append(
-            f"{plural(partial, 'point')} lack{'s' * (partial == 1)} runs on folds or seeds that most points have: shown hollow, and on no "
+            f"{plural(partial, 'point')} {lack} runs on folds or seeds that most points have: shown hollow, and on no "
             "front, since means over different folds do not compare."
         )
     return StudyPoints(frame.rename_axis("point").reset_index(), scores, costs, units, tuple(notes))
