@@ -60,7 +60,7 @@ def cut_of_a_duplicate(network, example, draw):
     return plan
 
 
-@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 @pytest.mark.parametrize("how", METHODS)
 def test_a_duplicate_filter_goes_without_a_trace(any_network, how, data):

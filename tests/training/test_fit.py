@@ -12,19 +12,6 @@ from coppice.training import loop as loop_module
 from coppice.training.callbacks import ResumePoint
 from coppice.training.fit import fit
 from coppice.training.settings import TrainingSettings
-from made_sides import made_sides
-
-
-@pytest.fixture
-def network():
-    torch.manual_seed(3)
-    return DCASE2021(widths=(3, 3, 4), dense=6, classes=3, frames=25).eval()
-
-
-@pytest.fixture(scope="module")
-def sides():
-    """Training and validation inputs with their targets."""
-    return made_sides(18, 7)
 
 
 class Killed(Exception):

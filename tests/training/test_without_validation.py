@@ -7,25 +7,12 @@ import pytest
 import torch
 
 from coppice.core.errors import CoppiceError
-from coppice.networks.dcase2021 import DCASE2021
 from coppice.training import loop as loop_module
 from coppice.training.callbacks import ResumePoint
 from coppice.training.devices.machines import Machines
 from coppice.training.fit import fit
 from coppice.training.settings import TrainingSettings
 from coppice.training.stop import Stop
-from made_sides import made_sides
-
-
-@pytest.fixture
-def network():
-    torch.manual_seed(3)
-    return DCASE2021(widths=(3, 3, 4), dense=6, classes=3, frames=25).eval()
-
-
-@pytest.fixture(scope="module")
-def sides():
-    return made_sides(18, 7)
 
 
 @pytest.fixture

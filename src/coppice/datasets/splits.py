@@ -12,7 +12,6 @@ from coppice.datasets.clips import Dataset
 
 STRATEGIES = ("auto", "folds", "official", "drawn")
 PARTS = ("train", "validation", "test")
-_NONE = np.array([], dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,28 +180,21 @@ def _by_folds(dataset: Dataset, test_fold: int | None, validation_fold: int | No
     known = ", ".join(map(str, folds))
     if test not in folds:
         raise CoppiceError(f"test_fold is {test}; the folds of {dataset.name!r} are {known}.")
-    numbers = dataset.clips["fold"].fillna(min(folds) - 1).to_numpy(dtype=np.int64)
-    listed = dataset.clips["fold"].notna().to_numpy()
-    if not validates:
-        if validation_fold is not None:
-            raise CoppiceError(
-                f"validation_fraction is 0 but validation_fold is {validation_fold}; leave out one of the two."
-            )
-        return Split(
-            train=np.flatnonzero(listed & (numbers != test)),
-            validation=_NONE,
-            test=np.flatnonzero(listed & (numbers == test)),
-            how=f"fold {test} tests, none validates",
-            unused=int((~listed).sum()),
-        )
     validation = folds[folds.index(test) - 1] if validation_fold is None else validation_fold
+    if not validates and validation_fold is not None:
+        raise CoppiceError(
+            f"validation_fraction is 0 but validation_fold is {validation_fold}; leave out one of the two."
+        )
     if validation not in folds or validation == test:
         raise CoppiceError(f"validation_fold is {validation}; give a fold of {known} other than the test fold {test}.")
+    numbers = dataset.clips["fold"].fillna(min(folds) - 1).to_numpy(dtype=np.int64)
+    listed = dataset.clips["fold"].notna().to_numpy()
+    held_back = listed & (numbers == validation) & validates
     return Split(
-        train=np.flatnonzero(listed & (numbers != test) & (numbers != validation)),
-        validation=np.flatnonzero(listed & (numbers == validation)),
+        train=np.flatnonzero(listed & (numbers != test) & ~held_back),
+        validation=np.flatnonzero(held_back),
         test=np.flatnonzero(listed & (numbers == test)),
-        how=f"fold {test} tests, fold {validation} validates",
+        how=f"fold {test} tests, {f'fold {validation}' if validates else 'none'} validates",
         unused=int((~listed).sum()),
     )
 
@@ -215,22 +207,17 @@ def _official(dataset: Dataset, validation_fraction: float, seed: int) -> Split:
             f"dataset {dataset.name!r} has {len(rows)} clips of split 'train' and "
             f"{(part == 'test').sum()} of 'test'; mark both, or use strategy 'drawn'."
         )
-    if not validation_fraction:
-        return Split(
-            train=rows,
-            validation=_NONE,
-            test=np.flatnonzero(part == "test"),
-            how="the dataset's own test part; none validates",
-            unused=int((part == "").sum()),
-        )
     counts, groups = _counts(dataset, rows)
-    _enough(dataset, counts, needed=2, where="in the train part, which gives train and validation")
-    drawn = _draw(counts, np.ones(len(counts), dtype=bool), validation_fraction, seed, "validation", leave=1)
+    drawn, how = np.zeros(len(counts), dtype=bool), "none validates"
+    if validation_fraction:
+        _enough(dataset, counts, needed=2, where="in the train part, which gives train and validation")
+        drawn = _draw(counts, ~drawn, validation_fraction, seed, "validation", leave=1)
+        how = f"validation drawn from its train part with seed {seed}, grouped"
     return Split(
         train=rows[~drawn[groups]],
         validation=rows[drawn[groups]],
         test=np.flatnonzero(part == "test"),
-        how=f"the dataset's own test part; validation drawn from its train part with seed {seed}, grouped",
+        how=f"the dataset's own test part; {how}",
         unused=int((part == "").sum()),
     )
 

@@ -18,6 +18,10 @@ MONITOR = "validation_log_loss"
 TRAIN_MONITOR = "train_log_loss"
 
 
+def _weights(module: LightningModule) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in module.watched.state_dict().items()}
+
+
 class BestEpochs(Callback):
     """Holds the weights of the best epochs; travels in the resume point.
 
@@ -52,8 +56,7 @@ class BestEpochs(Callback):
             "last": -float(epoch),
         }[self.choose]
         if len(self.kept) < self.count or score < self.kept[-1][0]:
-            weights = {name: t.detach().clone() for name, t in pl_module.watched.state_dict().items()}
-            self.kept = sorted([*self.kept, (score, epoch, weights)], key=lambda one: one[:2])[: self.count]
+            self.kept = sorted([*self.kept, (score, epoch, _weights(pl_module))], key=lambda one: one[:2])[: self.count]
 
     def state_dict(self) -> dict[str, Any]:
         """Return what resuming needs."""
@@ -79,8 +82,7 @@ class LastEpoch(BestEpochs):
         """Take the weights, or stop."""
         if math.isfinite(float(trainer.callback_metrics[TRAIN_MONITOR])):
             epoch = trainer.current_epoch
-            weights = {name: t.detach().clone() for name, t in pl_module.watched.state_dict().items()}
-            self.kept = [(-float(epoch), epoch, weights)]
+            self.kept = [(-float(epoch), epoch, _weights(pl_module))]
         else:
             trainer.should_stop = True
 
