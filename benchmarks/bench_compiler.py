@@ -61,7 +61,8 @@ def main() -> None:
     """Measure everything; print, and write the page where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", type=Path, help="folder of benchmarks.md, to be written")
-    page = parser.parse_args().page
+    parser.add_argument("--of", default="", help="write a section of its own, such as AVX2, beside the others")
+    given = parser.parse_args()
     load = os.getloadavg()[0]
     torch.manual_seed(0)
     runtimes = ["torch", "onnxruntime", *(["openvino"] if importlib.util.find_spec("openvino") else []), "c"]
@@ -75,10 +76,10 @@ def main() -> None:
         whole = int8(networks, Path(folder), [name for name in runtimes if name != "torch"])
         code = the_code(networks[text_of((8, 8, 16))], Path(folder))
     layers = per_layer(networks)
-    text = section(small, cold, alone, wide, whole, layers, tile_lines(), code, load)
+    text = section(small, cold, alone, wide, whole, layers, tile_lines(), code, load, of=given.of)
     print(text)
-    if page is not None:
-        write_section(page, "compiler", text)
+    if given.page is not None:
+        write_section(given.page, "compiler", text, of=given.of)
 
 
 def dcase2021(widths: tuple[int, ...]) -> Classifier:
@@ -312,12 +313,14 @@ def section(
     tiles: list[list[str]],
     code: list[list[str]],
     load: float,
+    *,
+    of: str,
 ) -> str:
     """Write everything between the markers."""
     busy = f" Other programs kept the cores busy meanwhile (load average {load:.1f})." if load > 0.5 else ""
     runtimes = list(dict.fromkeys(runtime for runtime, _ in whole))
     return (
-        "## Coppice's own C\n\n"
+        f"## Coppice's own C{f', {of}' if of else ''}\n\n"
         f"{machine()}, {compiler().version}, random weights, one thread, one clip at a time, medians; all that a table "
         "compares took turns in one process. In brackets what of the saved MACs is *realised*: the speed-up over the "
         f"unpruned network in the same runtime ÷ the reduction of the MACs.{busy}\n\n"

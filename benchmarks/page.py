@@ -29,7 +29,8 @@ def write_section(folder: Path, name: str, text: str, *, of: str = "") -> None:
 def machine() -> str:
     """Say what was measured on."""
     cores = torch.multiprocessing.cpu_count()
-    return f"{processor()}, {cores} cores, Python {platform.python_version()}, torch {torch.__version__}"
+    vectors = torch.backends.cpu.get_cpu_capability()
+    return f"{processor()} ({vectors}), {cores} cores, Python {platform.python_version()}, torch {torch.__version__}"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
