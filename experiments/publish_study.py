@@ -26,6 +26,7 @@ from coppice.reports.study_records import AXIS, StudyRecord, as_number, read_stu
 from coppice.reports.study_tables import pair_table
 
 README, DOCS = Path("README.md"), Path("docs")
+POINT = AXIS + "point"
 
 
 def main() -> None:
@@ -52,8 +53,9 @@ def main() -> None:
             shutil.copy(file, picture)
             kind, what = file.stem.split("-")[:2]
             pictures["Accuracy against MACs" if kind == "front" else f"Accuracy along {what}"] = picture
-    write_text(DOCS / f"{name}.md", page(record, figures.points, said, pictures))
-    tell_readme(name, record, said)
+    beside = [against(reference, record, figures.points) for reference in references(record, figures.points)]
+    write_text(DOCS / f"{name}.md", page(record, figures.points, said, beside, pictures))
+    tell_readme(name, record, [verdict(each) for each in said if each.where is None], beside)
     print(f"wrote {DOCS / name}.md and .html")
 
 
@@ -71,7 +73,13 @@ def wall_hours(folder: Path) -> float:
     return (max(file.stat().st_mtime for file in folder.glob("runs/*/outcome.json")) - begun) / 3600
 
 
-def page(record: StudyRecord, points: StudyPoints, said: list[Comparison], pictures: dict[str, Path]) -> str:
+def page(
+    record: StudyRecord,
+    points: StudyPoints,
+    said: list[Comparison],
+    beside: list[list[Comparison]],
+    pictures: dict[str, Path],
+) -> str:
     """Say in Markdown what was measured, and what it shows."""
     name, summary = record.summary.name, record.summary
     seconds = record.single["seconds"].sum()
@@ -88,10 +96,11 @@ def page(record: StudyRecord, points: StudyPoints, said: list[Comparison], pictu
         "## What it shows",
         "",
         *(f"* {verdict(each)}" for each in said),
+        *(f"* {sentence(each)}" for each in itertools.chain.from_iterable(beside)),
         "",
         *(f"![{title}](images/{picture.name})\n" for title, picture in pictures.items()),
         *itertools.chain.from_iterable(differences(each) for each in said if each.where is None),
-        *itertools.chain.from_iterable(differences(each) for each in against_first(record, points)),
+        *itertools.chain.from_iterable(differences(each) for each in itertools.chain.from_iterable(beside)),
         "## Points",
         "",
         "| point | runs | accuracy | 95 % | change | log-loss | MACs | parameters |",
@@ -102,25 +111,58 @@ def page(record: StudyRecord, points: StudyPoints, said: list[Comparison], pictu
     return "\n".join(lines)
 
 
-def against_first(record: StudyRecord, points: StudyPoints) -> list[Comparison]:
-    """Set all points against the first one, where there are few: pairs along an axis differ in that axis alone."""
+def references(record: StudyRecord, points: StudyPoints) -> list[str]:
+    """Name the points that all are set against, where there are few: the first, and the best of the largest networks.
+
+    Pairs along an axis differ in that axis alone.
+    """
     if len(points.frame) > MOST_VALUES:
         return []
+    rows = done(record).groupby(POINT, sort=False)[["params_total", "accuracy"]].mean()
+    largest = rows[rows["params_total"] == rows["params_total"].max()]
+    return list(dict.fromkeys([rows.index[0], largest["accuracy"].idxmax()]))
+
+
+def done(record: StudyRecord) -> pd.DataFrame:
+    """Return the runs that are done, with the values of all axes as one."""
     rows = record.single[record.single["status"] == "done"]
     values = rows[[AXIS + axis for axis in record.axes]].astype(str).agg(" · ".join, axis="columns")
-    rows = rows.assign(**{f"{AXIS}point": values})
-    first, *others = values.drop_duplicates()
-    pairs = [(other, first) for other in others]
-    axes = {"point": (first, *others)}
+    return rows.assign(**{POINT: values})
+
+
+def against(reference: str, record: StudyRecord, points: StudyPoints) -> list[Comparison]:
+    """Set all points against one."""
+    rows = done(record)
+    others = [point for point in rows[POINT].drop_duplicates() if point != reference]
+    pairs = [(other, reference) for other in others]
+    axes = {"point": (reference, *others)}
     return [compare(rows, "point", axes, score, points.units, pairs=pairs) for score in COMPARED]
+
+
+def sentence(comparison: Comparison) -> str:
+    """Say what a comparison with one point shows."""
+    if comparison.tested and not any(pair.differ for pair in comparison.pairs):
+        reference = comparison.pairs[0].second
+        return f"No difference in {comparison.score.name} is shown between {reference} and any of the other points."
+    return verdict(comparison)
 
 
 def differences(comparison: Comparison) -> list[str]:
     """Write the pairs of a comparison as a table."""
     table = pair_table(comparison, comparison.key)
-    rows = ([row.pair, row.mean, row.interval, row.p, row.corrected, row.n, row.runs] for row in table.rows)
+    # Where points are excluded, some pairs have no runs in common.
+    compared = [row for row, pair in zip(table.rows, comparison.pairs, strict=True) if pair.runs]
+    title, pairs, seconds = table.title, [row.pair for row in compared], {pair.second for pair in comparison.pairs}
+    if len(pairs) > 1 and len(seconds) == 1:
+        (reference,) = seconds
+        title = title.replace("first minus second", f"minus {reference}")
+        pairs = [pair.removesuffix(f" − {reference}") for pair in pairs]
+    rows = (
+        [pair, row.mean, row.interval, row.p, row.corrected, row.n, row.runs]
+        for pair, row in zip(pairs, compared, strict=True)
+    )
     head = ("| pair | mean | 95 % | p | corrected | n | runs |", "|---|---:|---:|---:|---:|---:|---:|")
-    return [f"## {table.title[0].upper()}{table.title[1:]}", "", *head, *(f"| {' | '.join(row)} |" for row in rows), ""]
+    return [f"## {title[0].upper()}{title[1:]}", "", *head, *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 def line(row: pd.Series) -> str:
@@ -140,16 +182,17 @@ def line(row: pd.Series) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def tell_readme(name: str, record: StudyRecord, said: list[Comparison]) -> None:
-    """Write the verdict between the marks of the study."""
+def tell_readme(name: str, record: StudyRecord, said: list[str], beside: list[list[Comparison]]) -> None:
+    """Write what a study shows between its marks: of its axes, or of few points beside the first."""
+    if beside:
+        said = [sentence(beside[0][0])]
     begin, end = f"<!-- {name}: written by experiments/publish_study.py -->\n", f"<!-- end of {name} -->"
     text = README.read_text(encoding="utf-8")
     if begin not in text:
         return
-    together = " ".join(verdict(each) for each in said if each.where is None)
     words = (
         f"{record.summary.title}, {len(record.done)} runs on {len(record.folds)} folds with {len(record.seeds)} seeds "
-        f"([table](docs/{name}.md), [page](docs/{name}.html)): {together}\n"
+        f"([table](docs/{name}.md), [page](docs/{name}.html)): {' '.join(said)}\n"
     )
     before, rest = text.split(begin)
     write_text(README, before + begin + words + end + rest.split(end, 1)[1])

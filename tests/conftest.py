@@ -17,9 +17,14 @@ from coppice.audio.front_end import front_end
 from coppice.datasets.clips import make_dataset
 from coppice.datasets.prepare import Prepared
 from coppice.datasets.splits import Split
+from side_by_side import FolderScheduling
 
 ROOT = Path(__file__).parents[1]
 LABELS = ("bus", "park", "tram")
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return FolderScheduling(config, log)
 
 
 @pytest.fixture(autouse=True)

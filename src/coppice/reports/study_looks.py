@@ -36,6 +36,7 @@ def group_looks(groups: list[str], *, unpruned: str | None = None, lines: bool =
     ]
     legend: dict[str, Any] = {
         "columns": {"expr": "width < 440 ? 1 : 2"} if max(map(len, groups)) > 14 else 2,
+        "columnPadding": 24,
         "values": shown,
         "symbolOpacity": 1,
     }

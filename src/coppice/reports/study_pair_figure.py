@@ -4,7 +4,7 @@ from typing import Any
 
 from coppice.reports.study_pairs import Comparison, p_text
 
-_SHOWN, _NOT_SHOWN = "a difference is shown", "none is shown"
+_SHOWN, _NOT_SHOWN = "they differ", "none is shown"
 
 
 def pair_chart(comparison: Comparison) -> dict[str, Any]:
@@ -25,7 +25,11 @@ def pair_chart(comparison: Comparison) -> dict[str, Any]:
     ]
     title = f"difference in {score.name} ({'points' if score.scale == 100 else 'nats'})"
     digits = ".2f" if score.scale == 100 else ".3f"
-    x = {"type": "quantitative", "title": title, "axis": {"tickCount": 5, "labelOverlap": True, "labelSeparation": 8}}
+    x = {
+        "type": "quantitative",
+        "title": title,
+        "axis": {"tickCount": 5, "labelOverlap": True, "labelSeparation": 8, "titleAnchor": "end"},
+    }
     y = {
         "field": "pair",
         "type": "nominal",
@@ -38,7 +42,7 @@ def pair_chart(comparison: Comparison) -> dict[str, Any]:
         "type": "nominal",
         "title": None,
         "scale": {"domain": [_NOT_SHOWN, _SHOWN]},
-        "legend": {"columns": 2},
+        "legend": {"columns": {"expr": "width < 440 ? 1 : 2"}},
     }
     tooltip = [
         {"field": "pair", "type": "nominal"},
