@@ -33,6 +33,7 @@ def test_one_ratio_can_be_of_all_filters(coppice, trained, tmp_path):
     assert sum(len(layer["keep"]) for layer in layers) == sum(layer["filters"] for layer in layers) / 2
 
 
+@pytest.mark.proof
 def test_a_latency_is_measured_in_the_runtime_that_is_named(coppice, trained, tmp_path):
     plan = tmp_path / "plan.json"
     argv = ["--budget", "latency_ms=10s", "--runtime", "onnxruntime"]
@@ -56,7 +57,11 @@ def test_a_latency_is_measured_in_the_runtime_that_is_named(coppice, trained, tm
         (["--budget", "macs=50%", "--index", "conv2=x.npy"], "leave out --keep"),
         (["--ratio", "conv2=0.5", "--round-to", 0], "round_to is 0"),
         (["--budget", "latency_ms=60%", "--runtime", "onnx"], "no runtime 'onnx'. Known: 'torch', 'onnxruntime'"),
-        (["--budget", "latency_ms=0.001 ms", "--runtime", "onnxruntime"], "latency_ms cannot go below 0."),
+        pytest.param(
+            ["--budget", "latency_ms=0.001 ms", "--runtime", "onnxruntime"],
+            "latency_ms cannot go below 0.",
+            marks=pytest.mark.proof,  # measures
+        ),
         (["--budget", "macs=60%", "--runtime", "openvino"], "no latency is bounded"),
         (["--ratio", "conv2=0.5", "--runtime", "openvino"], "give --budget latency_ms=60% as well"),
     ],

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from quick import quick
+
 
 @pytest.fixture
 def silent(tmp_path):
@@ -115,7 +117,7 @@ def test_a_remark_about_many_files_is_one_line(coppice, trained, tmp_path):
     assert f"{names} and 2 more: resampled from 48000 Hz to 44100 Hz\n" in answer.err
 
 
-@pytest.mark.parametrize("inside", [[], ["--with-front-end"]])
+@pytest.mark.parametrize("inside", quick([[], ["--with-front-end"]], ["--with-front-end"]))
 def test_an_exported_file_hears_the_same(coppice, trained, sounds, tmp_path, inside):
     model = tmp_path / "net.onnx"
     assert coppice("export", trained, "--to", "onnx", *inside, "--out", model).code == 0

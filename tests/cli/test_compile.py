@@ -78,6 +78,7 @@ def test_clips_are_scored_by_what_c_computes(coppice, trained, sounds):
     assert found["log_loss"] == pytest.approx(expected["log_loss"], abs=1e-4)
 
 
+@pytest.mark.proof
 def test_latency_is_measured_as_c(coppice, trained):
     found = json.loads(coppice("profile", trained, "--runtime", "onnxruntime,c", "--json").out)
     assert [row["runtime"] for row in found["latency"]] == ["onnxruntime", "c"]

@@ -67,7 +67,10 @@ def test_three_float32_networks_do_better_than_the_published_five(count, six):
     assert found.steps[-1].held.macro_accuracy >= 0.476
 
 
-@pytest.mark.parametrize(("kind", "how"), [("float32", "geometric"), ("int8_dynamic", "arithmetic")])
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [("float32", "geometric"), pytest.param("int8_dynamic", "arithmetic", marks=pytest.mark.proof)],
+)
 def test_weights_and_temperature_lower_the_log_loss_of_held_out_clips(kind, how, six):
     members = six(kind)
     budget = Budget(macs="20 M")

@@ -187,7 +187,10 @@ def lively(network: nn.Module, seed: int = 0) -> nn.Module:
 
 def example_for(network: nn.Module) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
-    shape = (1, 2, 24) if isinstance(network, OneDimensional) else (1, 1, 8, 12)
+    if isinstance(network, OneDimensional):
+        shape: tuple[int, ...] = (1, 2, 24)
+    else:
+        shape = (1, 1, 8, 4) if isinstance(network, Recurrent) else (1, 1, 8, 12)  # each frame is followed by itself
     return torch.randn(shape, generator=generator)
 
 

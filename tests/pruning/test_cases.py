@@ -4,6 +4,8 @@ What is right is checked against the uncut network in which the consumers are fe
 how channels were traced.
 """
 
+import functools
+
 import pytest
 import torch
 from benchmarks.mobilenet_v3 import MobileNetV3
@@ -35,22 +37,25 @@ def small_mobilenet():
     return MobileNetV3(width=0.25, classes=5)
 
 
+slow = functools.partial(pytest.param, marks=pytest.mark.proof)
+
+
 @pytest.mark.parametrize(
     ("gone", "dead"),
     [
         # Expanded channels of a block with squeeze-and-excitation, from its expansion.
-        ({"blocks__4__expand__0": [0, 3]}, {"blocks.4.excite.squeeze": [0, 3], "blocks.4.project.0": [0, 3]}),
+        slow({"blocks__4__expand__0": [0, 3]}, {"blocks.4.excite.squeeze": [0, 3], "blocks.4.project.0": [0, 3]}),
         # The same from the depthwise convolution, which leaves with the expansion.
         ({"blocks__4__depthwise__0": [0, 3]}, {"blocks.4.excite.squeeze": [0, 3], "blocks.4.project.0": [0, 3]}),
         # What the squeeze says.
-        ({"blocks__4__excite__squeeze": [1, 5]}, {"blocks.4.excite.excite": [1, 5]}),
+        slow({"blocks__4__excite__squeeze": [1, 5]}, {"blocks.4.excite.excite": [1, 5]}),
         # The trunk, through the residual of the first block.
         (
             {"stem__0": [2, 7]},
             {"blocks.0.depthwise.0": [2, 7], "blocks.0.project.0": [2, 7], "blocks.1.expand.0": [2, 7]},
         ),
-        ({"last__0": [0, 9]}, {"dense": [0, 9]}),
-        ({"dense": [5]}, {"classes": [5]}),
+        slow({"last__0": [0, 9]}, {"dense": [0, 9]}),
+        slow({"dense": [5]}, {"classes": [5]}),
     ],
 )
 def test_mobilenet_with_squeeze_and_excitation(gone, dead):

@@ -99,6 +99,7 @@ def test_weights_are_whole_numbers_of_seven_bits_with_a_scale_per_filter(done, w
         assert (np.abs(whole * scale.reshape(shape) - weight) <= 0.5001 * scale.reshape(shape)).all()
 
 
+@pytest.mark.proof
 def test_the_same_clips_give_the_same_file(done, worn, clips, tmp_path):
     again = quantize_int8(worn, tmp_path / "again.onnx", clips=clips)
     assert again.path.read_bytes() == done.path.read_bytes()

@@ -25,8 +25,9 @@ ONE_LINE = "coppice: interrupted; the same command goes on where this one stoppe
     ("stop", "code", "places"),
     [
         ("SIGINT", 130, PLACES[3:5]),
+        ("SIGKILL", -9, PLACES[6:8]),
         pytest.param("SIGINT", 130, PLACES[::2], marks=pytest.mark.proof),
-        ("SIGKILL", -9, PLACES),
+        pytest.param("SIGKILL", -9, PLACES, marks=pytest.mark.proof),
     ],
 )
 def test_a_run_stopped_in_every_stage_ends_with_the_numbers_of_one_that_was_not(

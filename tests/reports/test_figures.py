@@ -30,6 +30,7 @@ def test_each_chart_of_the_report_is_a_file_and_each_cost_has_its_own(svgs):
     assert "accuracy-against-cost" not in names
 
 
+@pytest.mark.proof
 def test_every_chart_obeys_the_schema_of_vega_lite(whole_run, make_cross_validation):
     run = read_run(whole_run)
     drawn = (

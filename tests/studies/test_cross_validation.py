@@ -91,6 +91,7 @@ def test_a_study_leaves_a_run_for_each_fold_and_seed(study):
     assert len(tested) == tested.nunique() == 10
 
 
+@pytest.mark.proof
 def test_one_process_finds_everything_done(study, recipe, capsys):
     before = json.loads((study / "summary.json").read_text())
     run(recipe, out=study)

@@ -1,6 +1,5 @@
 import copy
 import json
-import os
 import signal
 from dataclasses import replace
 
@@ -20,6 +19,7 @@ from coppice.pruning.surgery.masking import mask
 from coppice.reports.sensitivity_records import read_sensitivity
 from coppice.studies import sensitivity as module
 from coppice.studies.sensitivity import sensitivity
+from stopped_study import stopped_study
 
 RATIOS = (0.25, 0.5)
 
@@ -256,32 +256,12 @@ STOPS = [
 
 
 @pytest.mark.parametrize("stop, at", STOPS)
-def test_a_study_that_was_stopped_goes_on_and_ends_the_same(small, data, whole, tmp_path, monkeypatch, stop, at):
+def test_a_study_that_was_stopped_goes_on_and_ends_the_same(small, data, whole, tmp_path, stop, at):
     study, out = whole
     name, calls = at
-    made = []
-    original = getattr(module._Study, name)
-
-    def stopped(self, *arguments):
-        made.append(arguments)
-        if len(made) == calls:
-            os.kill(os.getpid(), stop)
-        return original(self, *arguments)
-
-    monkeypatch.setattr(module._Study, name, stopped)
-    child = os.fork()
-    if child == 0:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        code = 1
-        try:
-            sensitivity(small, data, criterion="l1", ratios=RATIOS, out=tmp_path / "study")
-        except KeyboardInterrupt:
-            code = 130
-        finally:
-            os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    options = {"criterion": "l1", "ratios": RATIOS, "out": tmp_path / "study"}
+    code = stopped_study(stop, name, calls, (small, data), options)
     assert code == (130 if stop == signal.SIGINT else -9)
-    monkeypatch.undo()
     assert not (tmp_path / "study" / "sensitivity.json").exists()
     stood = len(list((tmp_path / "study").glob("points/*.json")))
     assert stood == (0 if name == "_unpruned" else calls)

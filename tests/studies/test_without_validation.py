@@ -68,7 +68,8 @@ def test_a_fit_that_chooses_by_validation_clips_is_refused_before_it_begins(reci
 
 
 def test_what_is_judged_by_validation_clips_is_refused(recipe, study, tmp_path):
-    data = cp.prepare("synthetic", front_end=front_end("dcase2021", duration_s=0.5), split={"validation_fraction": 0})
+    ears, split = front_end("dcase2021", duration_s=0.5), {"validation_fraction": 0}
+    data = cp.prepare("synthetic", clips_per_class=5, duration_s=0.5, front_end=ears, split=split)
     with pytest.raises(
         CoppiceError, match=r"no clips validate \(fold 5 tests, none validates\), .*give a validation_fraction above 0"
     ):

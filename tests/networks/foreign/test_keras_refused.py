@@ -230,6 +230,7 @@ def small_file(tmp_path_factory, write_keras):
     return write_keras(tmp_path_factory.mktemp("keras") / "small.h5", SMALL).read_bytes()
 
 
+@pytest.mark.proof
 @settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_file_gives_one_plain_error_or_a_network(data, small_file, tmp_path):
