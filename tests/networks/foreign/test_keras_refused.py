@@ -225,6 +225,10 @@ def test_an_argument_that_cannot_be_is_refused(key, value, words, tmp_path, writ
     message.encode()
 
 
+def largest_child():
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+
+
 @pytest.fixture(scope="module")
 def small_file(tmp_path_factory, write_keras):
     return write_keras(tmp_path_factory.mktemp("keras") / "small.h5", SMALL).read_bytes()
@@ -239,11 +243,12 @@ def test_a_damaged_file_gives_one_plain_error_or_a_network(data, small_file, tmp
         damaged[data.draw(st.integers(8, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     path = tmp_path / "damaged.h5"
     path.write_bytes(damaged)
-    began = time.monotonic()
+    began, before = time.monotonic(), largest_child()
     with suppress(CoppiceError):
         assert read_keras(path).network.input_shape == (1, 4, 4)
     assert time.monotonic() - began < 60
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 < MEMORY_BYTES
+    # What the system tells is the largest of all children so far, those of other tests too.
+    assert largest_child() == before or largest_child() < MEMORY_BYTES
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.999])
