@@ -141,9 +141,11 @@ def against(reference: str, record: StudyRecord, points: StudyPoints) -> list[Co
 
 def sentence(comparison: Comparison) -> str:
     """Say what a comparison with one point shows."""
-    if comparison.tested and not any(pair.differ for pair in comparison.pairs):
-        reference = comparison.pairs[0].second
+    differ, reference = [pair.differ for pair in comparison.pairs], comparison.pairs[0].second
+    if comparison.tested and not any(differ):
         return f"No difference in {comparison.score.name} is shown between {reference} and any of the other points."
+    if all(differ):
+        return f"In {comparison.score.name}, all other points differ from {reference}."
     return verdict(comparison)
 
 
@@ -183,9 +185,9 @@ def line(row: pd.Series) -> str:
 
 
 def tell_readme(name: str, record: StudyRecord, said: list[str], beside: list[list[Comparison]]) -> None:
-    """Write what a study shows between its marks: of its axes, or of few points beside the first."""
+    """Write what a study shows between its marks: of its axes, or of few points beside those that are references."""
     if beside:
-        said = [sentence(beside[0][0])]
+        said = [sentence(of_accuracy) for of_accuracy, *_ in beside]
     begin, end = f"<!-- {name}: written by experiments/publish_study.py -->\n", f"<!-- end of {name} -->"
     text = README.read_text(encoding="utf-8")
     if begin not in text:
