@@ -3,7 +3,8 @@
     coppice study run criteria-shootout --set data.root=FOLDER
     python experiments/publish_study.py runs/criteria-shootout
 
-The README's part stands between two marks and is written anew; without marks for the study, it is left alone.
+The README's part stands between two marks and is written anew; without marks for the study, it is left alone. So is
+docs/NAME.html where there is none: it carries a library for charts, over a megabyte, and ``coppice study`` writes it.
 """
 
 import argparse
@@ -20,13 +21,12 @@ from coppice.core.processor import processor
 from coppice.core.units import count_text
 from coppice.reports.study_figures import study_figure_files, study_figures
 from coppice.reports.study_page import write_study_page
-from coppice.reports.study_pairs import COMPARED, MOST_VALUES, Comparison, compare, verdict
+from coppice.reports.study_pairs import ACCURACY, COMPARED, MOST_VALUES, Comparison, compare, verdict
 from coppice.reports.study_points import StudyPoints
 from coppice.reports.study_records import AXIS, StudyRecord, as_number, read_study
 from coppice.reports.study_tables import pair_table
 
 README, DOCS = Path("README.md"), Path("docs")
-POINT = AXIS + "point"
 
 
 def main() -> None:
@@ -45,7 +45,8 @@ def main() -> None:
         for file in ("results.csv", "study.json", "rankings.csv", "trials.csv"):
             if (given.folder / file).is_file():
                 shutil.copy(given.folder / file, place)
-        write_study_page(Path(place)).replace(DOCS / f"{name}.html")
+        if (DOCS / f"{name}.html").exists():
+            write_study_page(Path(place)).replace(DOCS / f"{name}.html")
         drawn = study_figure_files(Path(place), Path(place) / "figures", formats=["svg"], style="page")
         pictures = {}
         for file in shown(drawn):
@@ -53,10 +54,10 @@ def main() -> None:
             shutil.copy(file, picture)
             kind, what = file.stem.split("-")[:2]
             pictures["Accuracy against MACs" if kind == "front" else f"Accuracy along {what}"] = picture
-    beside = [against(reference, record, figures.points) for reference in references(record, figures.points)]
+    beside = against_references(record, figures.points)
     write_text(DOCS / f"{name}.md", page(record, figures.points, said, beside, pictures))
     tell_readme(name, record, [verdict(each) for each in said if each.where is None], beside)
-    print(f"wrote {DOCS / name}.md and .html")
+    print(f"wrote {DOCS / name}.md")
 
 
 def shown(drawn: Iterable[Path]) -> list[Path]:
@@ -68,7 +69,7 @@ def shown(drawn: Iterable[Path]) -> list[Path]:
 
 
 def wall_hours(folder: Path) -> float:
-    """Return the time from the first training to the last run, as the files have it."""
+    """Return the time from the first network to the last run, as the files have it."""
     begun = min(file.stat().st_mtime for file in folder.glob("base/*/environment.json"))
     return (max(file.stat().st_mtime for file in folder.glob("runs/*/outcome.json")) - begun) / 3600
 
@@ -77,7 +78,7 @@ def page(
     record: StudyRecord,
     points: StudyPoints,
     said: list[Comparison],
-    beside: list[list[Comparison]],
+    beside: list[Comparison],
     pictures: dict[str, Path],
 ) -> str:
     """Say in Markdown what was measured, and what it shows."""
@@ -87,20 +88,22 @@ def page(
         f"# {summary.title}",
         "",
         f"Written by `experiments/publish_study.py` from what `coppice study run {name}` has measured; nobody types a "
-        f"number here. [The page of the study]({name}.html) has all of it: fronts, curves, pairs, every run.",
+        f"number here.{page_of(name)}",
         "",
         f"{len(record.done)} of {len(record.rows)} runs done: {summary.combined}; {len(record.folds)} folds, "
         f"{len(record.seeds)} seeds. {points.units.sentence} The runs took {seconds / 3600:.1f} h of one core of "
-        f"{processor()}; from the first training to the last run it was {wall_hours(record.folder):.1f} h.",
+        f"{processor()}; their files were written within {wall_hours(record.folder):.1f} h.",
+        "",
+        *(f"* {axis}: {' · '.join(values)}" for axis, values in record.axes.items()),
         "",
         "## What it shows",
         "",
         *(f"* {verdict(each)}" for each in said),
-        *(f"* {sentence(each)}" for each in itertools.chain.from_iterable(beside)),
+        *(f"* {sentence(each)}" for each in beside),
         "",
         *(f"![{title}](images/{picture.name})\n" for title, picture in pictures.items()),
         *itertools.chain.from_iterable(differences(each) for each in said if each.where is None),
-        *itertools.chain.from_iterable(differences(each) for each in itertools.chain.from_iterable(beside)),
+        *itertools.chain.from_iterable(differences(each, each.pairs[0].second) for each in beside),
         "## Points",
         "",
         "| point | runs | accuracy | 95 % | change | log-loss | MACs | parameters |",
@@ -111,32 +114,32 @@ def page(
     return "\n".join(lines)
 
 
-def references(record: StudyRecord, points: StudyPoints) -> list[str]:
-    """Name the points that all are set against, where there are few: the first, and the best of the largest networks.
+def page_of(name: str) -> str:
+    """Lead to the page of the study, if it is kept."""
+    if not (DOCS / f"{name}.html").exists():
+        return ""
+    return f" [The page of the study]({name}.html) has all of it: fronts, curves, pairs, every run."
+
+
+def against_references(record: StudyRecord, points: StudyPoints) -> list[Comparison]:
+    """Set all points, where there are few, against the first one and against the best of the largest networks.
 
     Pairs along an axis differ in that axis alone.
     """
     if len(points.frame) > MOST_VALUES:
         return []
-    rows = done(record).groupby(POINT, sort=False)[["params_total", "accuracy"]].mean()
-    largest = rows[rows["params_total"] == rows["params_total"].max()]
-    return list(dict.fromkeys([rows.index[0], largest["accuracy"].idxmax()]))
-
-
-def done(record: StudyRecord) -> pd.DataFrame:
-    """Return the runs that are done, with the values of all axes as one."""
     rows = record.single[record.single["status"] == "done"]
     values = rows[[AXIS + axis for axis in record.axes]].astype(str).agg(" · ".join, axis="columns")
-    return rows.assign(**{POINT: values})
-
-
-def against(reference: str, record: StudyRecord, points: StudyPoints) -> list[Comparison]:
-    """Set all points against one."""
-    rows = done(record)
-    others = [point for point in rows[POINT].drop_duplicates() if point != reference]
-    pairs = [(other, reference) for other in others]
-    axes = {"point": (reference, *others)}
-    return [compare(rows, "point", axes, score, points.units, pairs=pairs) for score in COMPARED]
+    rows = rows.assign(**{AXIS + "point": values})
+    means = rows.groupby(AXIS + "point", sort=False)[["params_total", "accuracy"]].mean()
+    first, *_ = means.index
+    best = means.loc[means["params_total"] == means["params_total"].max(), "accuracy"].idxmax()
+    comparisons: list[Comparison] = []
+    for reference in dict.fromkeys((first, best)):
+        pairs = [(other, reference) for other in means.index if other != reference]
+        axes = {"point": tuple(means.index)}
+        comparisons += [compare(rows, "point", axes, score, points.units, pairs=pairs) for score in COMPARED]
+    return comparisons
 
 
 def sentence(comparison: Comparison) -> str:
@@ -149,22 +152,19 @@ def sentence(comparison: Comparison) -> str:
     return verdict(comparison)
 
 
-def differences(comparison: Comparison) -> list[str]:
-    """Write the pairs of a comparison as a table."""
+def differences(comparison: Comparison, reference: str | None = None) -> list[str]:
+    """Write the pairs of a comparison as a table; with a reference, it is the second of all pairs."""
     table = pair_table(comparison, comparison.key)
-    # Where points are excluded, some pairs have no runs in common.
-    compared = [row for row, pair in zip(table.rows, comparison.pairs, strict=True) if pair.runs]
-    title, pairs, seconds = table.title, [row.pair for row in compared], {pair.second for pair in comparison.pairs}
-    if len(pairs) > 1 and len(seconds) == 1:
-        (reference,) = seconds
-        title = title.replace("first minus second", f"minus {reference}")
-        pairs = [pair.removesuffix(f" − {reference}") for pair in pairs]
-    rows = (
-        [pair, row.mean, row.interval, row.p, row.corrected, row.n, row.runs]
-        for pair, row in zip(pairs, compared, strict=True)
-    )
+    title = f"{table.title[0].upper()}{table.title[1:]}"
+    rows = [
+        [pair.first if reference else row.pair, row.mean, row.interval, row.p, row.corrected, row.n, row.runs]
+        for row, pair in zip(table.rows, comparison.pairs, strict=True)
+        if pair.runs  # where points are excluded, some pairs have none in common
+    ]
+    if reference:
+        title = f"Differences in {comparison.score.name}, minus {reference}"
     head = ("| pair | mean | 95 % | p | corrected | n | runs |", "|---|---:|---:|---:|---:|---:|---:|")
-    return [f"## {title[0].upper()}{title[1:]}", "", *head, *(f"| {' | '.join(row)} |" for row in rows), ""]
+    return [f"## {title}", "", *head, *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 def line(row: pd.Series) -> str:
@@ -184,17 +184,18 @@ def line(row: pd.Series) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def tell_readme(name: str, record: StudyRecord, said: list[str], beside: list[list[Comparison]]) -> None:
+def tell_readme(name: str, record: StudyRecord, said: list[str], beside: list[Comparison]) -> None:
     """Write what a study shows between its marks: of its axes, or of few points beside those that are references."""
     if beside:
-        said = [sentence(of_accuracy) for of_accuracy, *_ in beside]
+        said = [sentence(each) for each in beside if each.score is ACCURACY]
     begin, end = f"<!-- {name}: written by experiments/publish_study.py -->\n", f"<!-- end of {name} -->"
     text = README.read_text(encoding="utf-8")
     if begin not in text:
         return
+    page = f", [page](docs/{name}.html)" if (DOCS / f"{name}.html").exists() else ""
     words = (
         f"{record.summary.title}, {len(record.done)} runs on {len(record.folds)} folds with {len(record.seeds)} seeds "
-        f"([table](docs/{name}.md), [page](docs/{name}.html)): {' '.join(said)}\n"
+        f"([table](docs/{name}.md){page}): {' '.join(said)}\n"
     )
     before, rest = text.split(begin)
     write_text(README, before + begin + words + end + rest.split(end, 1)[1])

@@ -15,13 +15,14 @@ def noise():
     return (np.random.default_rng(0).standard_normal(RATE) * 0.1).astype(np.float32)
 
 
-def refuse(path, saying, **stretch):
+def refusal(path, **stretch):
+    """Return the one sentence, which names the file, in which it is refused."""
     with pytest.raises(CoppiceError) as caught:
         decode(path, sample_rate=RATE, **stretch)
     sentence = str(caught.value)
-    assert saying in sentence
     assert path.name in sentence
     assert "\n" not in sentence
+    return sentence
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_a_stretch_is_the_same_as_a_slice_of_the_whole(tmp_path, noise):
 def test_a_stretch_beyond_the_end_stops_there_and_one_outside_is_refused(tmp_path, noise):
     soundfile.write(tmp_path / "a.wav", noise, RATE)
     assert decode(tmp_path / "a.wav", sample_rate=RATE, start_s=0.9, duration_s=5.0).size == 4410
-    refuse(tmp_path / "a.wav", "outside it", start_s=1.0)
+    assert "outside it" in refusal(tmp_path / "a.wav", start_s=1.0)
 
 
 def test_the_header_is_told_as_it_is(tmp_path, noise):
@@ -87,12 +88,12 @@ def test_the_header_is_told_as_it_is(tmp_path, noise):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    refuse(tmp_path / "nowhere.wav", "no such file")
+    assert "no such file" in refusal(tmp_path / "nowhere.wav")
 
 
 def test_a_folder_in_place_of_a_file_is_refused(tmp_path):
     (tmp_path / "dir.wav").mkdir()
-    refuse(tmp_path / "dir.wav", "it is a folder")
+    assert "it is a folder" in refusal(tmp_path / "dir.wav")
 
 
 def test_a_file_without_permission_is_refused_in_plain_words(tmp_path, noise, monkeypatch):
@@ -103,34 +104,34 @@ def test_a_file_without_permission_is_refused_in_plain_words(tmp_path, noise, mo
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("pathlib.Path.open", locked)
-    refuse(file, "permission denied")
+    assert "permission denied" in refusal(file)
 
 
 def test_a_file_of_zero_bytes_is_refused(tmp_path):
     (tmp_path / "empty.wav").touch()
-    refuse(tmp_path / "empty.wav", "0 bytes")
+    assert "0 bytes" in refusal(tmp_path / "empty.wav")
 
 
 def test_a_header_without_samples_is_refused(tmp_path):
     soundfile.write(tmp_path / "none.wav", np.zeros(0), RATE)
-    refuse(tmp_path / "none.wav", "0 samples")
+    assert "0 samples" in refusal(tmp_path / "none.wav")
 
 
 def test_text_renamed_to_wav_is_refused(tmp_path):
     (tmp_path / "notes.wav").write_text("these are my notes, not a sound\n" * 20)
-    refuse(tmp_path / "notes.wav", "not a sound file")
+    assert "not a sound file" in refusal(tmp_path / "notes.wav")
 
 
 def test_silence_is_refused(tmp_path):
     soundfile.write(tmp_path / "zero.wav", np.zeros(1000), RATE)
-    refuse(tmp_path / "zero.wav", "is silent: every sample is 0")
+    assert "is silent: every sample is 0" in refusal(tmp_path / "zero.wav")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_samples_that_are_not_finite_are_refused(tmp_path, noise, bad):
     noise[77] = bad
     soundfile.write(tmp_path / "bad.wav", noise, RATE, subtype="FLOAT")
-    refuse(tmp_path / "bad.wav", "1 samples that are NaN or infinite")
+    assert "1 samples that are NaN or infinite" in refusal(tmp_path / "bad.wav")
 
 
 @pytest.mark.parametrize("part", [0.3, 0.9, 0.999])
@@ -143,7 +144,7 @@ def test_a_file_cut_short_is_refused_by_name(tmp_path, noise, suffix, subtype, p
     soundfile.write(whole, noise, RATE, subtype=subtype)
     content = whole.read_bytes()
     short.write_bytes(content[: int(len(content) * part)])
-    refuse(short, "cut short")
+    assert "cut short" in refusal(short)
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
@@ -152,7 +153,7 @@ def test_a_stretch_before_the_cut_is_refused_too(tmp_path, noise, suffix):
     soundfile.write(whole, np.tile(noise, 4), RATE)
     content = whole.read_bytes()
     short.write_bytes(content[: len(content) * 9 // 10])
-    refuse(short, "cut short", duration_s=0.1)
+    assert "cut short" in refusal(short, duration_s=0.1)
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFF000])
@@ -175,13 +176,13 @@ def test_an_absurd_sample_rate_is_refused(tmp_path, noise):
     file = tmp_path / "rate.wav"
     soundfile.write(file, noise, RATE)
     patched(file, 24, (2**31 - 1).to_bytes(4, "little"))
-    refuse(file, "sample rate of 2147483647 Hz")
+    assert "sample rate of 2147483647 Hz" in refusal(file)
 
 
 def test_an_absurd_number_of_channels_is_refused(tmp_path, noise):
     file = tmp_path / "channels.wav"
     soundfile.write(file, np.zeros((100, 65)), RATE)
-    refuse(file, "65 channels")
+    assert "65 channels" in refusal(file)
 
 
 def test_a_header_that_claims_hundreds_of_hours_is_refused_before_memory_is_claimed(tmp_path, noise):
@@ -189,19 +190,19 @@ def test_a_header_that_claims_hundreds_of_hours_is_refused_before_memory_is_clai
     soundfile.write(file, noise, RATE)
     low_bits = bytearray(file.read_bytes())[21] | 0x0F
     patched(file, 21, bytes([low_bits]) + b"\xff" * 4)
-    refuse(file, "432.9 hours")
+    assert "432.9 hours" in refusal(file)
 
 
 def test_a_stream_that_does_not_say_its_length_is_refused(tmp_path, noise):
     file = tmp_path / "endless.flac"
     soundfile.write(file, noise, RATE)
     patched(file, 21, bytes([bytearray(file.read_bytes())[21] & 0xF0]) + bytes(4))
-    refuse(file, "does not say how long it is")
+    assert "does not say how long it is" in refusal(file)
 
 
 def test_a_format_that_was_not_asked_for_is_refused(tmp_path, noise):
     soundfile.write(tmp_path / "a.au", noise, RATE, format="AU")
-    refuse(tmp_path / "a.au", "give WAV, FLAC, OGG or MP3")
+    assert "give WAV, FLAC, OGG or MP3" in refusal(tmp_path / "a.au")
 
 
 def test_unicode_and_very_long_names_are_read(tmp_path, noise):

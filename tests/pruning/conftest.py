@@ -188,9 +188,11 @@ def lively(network: nn.Module, seed: int = 0) -> nn.Module:
 def example_for(network: nn.Module) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     if isinstance(network, OneDimensional):
-        shape: tuple[int, ...] = (1, 2, 24)
+        shape = (1, 2, 24)
+    elif isinstance(network, Recurrent):
+        shape = (1, 1, 8, 4)  # traced frame by frame
     else:
-        shape = (1, 1, 8, 4) if isinstance(network, Recurrent) else (1, 1, 8, 12)  # each frame is followed by itself
+        shape = (1, 1, 8, 12)
     return torch.randn(shape, generator=generator)
 
 
