@@ -15,6 +15,7 @@ from coppice.compiler.compiled import compile_planned
 from coppice.compiler.planned import TARGETS, planned
 from coppice.compiler.programs import network_program
 from coppice.compiler.steps import RELU, Activation, Convolution, Pooling
+from coppice.compiler.tiles import channels_at_once
 from coppice.compiler.toolchain import compiler
 from coppice.core.errors import CoppiceError
 from coppice.networks.registry import build_network
@@ -110,6 +111,32 @@ def test_rows_of_any_length_are_activated_and_pooled(frames, pool, kind):
         pooling=Pooling(pool, (3, 2), (3, 2)),
     )
     agree(of_convolution(step, (2, 12, frames)), target="simd")
+
+
+@pytest.mark.parametrize(
+    "filters, channels, groups, size, pooling, kind",
+    [
+        (13, 24, 1, (9, 1003), None, "tanh"),
+        (11, 19, 2, (8, 517), Pooling("max", (2, 2), (2, 2)), "clip"),
+        (1, 40, 1, (7, 1990), None, "hard_swish"),
+    ],
+)
+def test_more_channels_than_the_first_cache_holds_are_added_one_after_the_other(
+    filters, channels, groups, size, pooling, kind
+):
+    step = random_convolution(
+        np.random.default_rng(channels),
+        (filters * groups, channels, 7, 7),
+        padding=(3, 3, 3, 3),
+        groups=groups,
+        activation=RELU if kind == "clip" else Activation(kind),
+        pooling=pooling,
+    )
+    program = of_convolution(step, (channels * groups, *size))
+    for few in (False, True):
+        tiles = planned(program).geometries["conv"].tiles
+        assert all(channels_at_once(tile, step.weight.shape, few=few) < channels for tile in tiles)
+    agree(program, target="simd", tolerance=1e-5)
 
 
 @pytest.mark.parametrize("target", quick(TARGETS, "simd"))

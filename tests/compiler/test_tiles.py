@@ -1,6 +1,6 @@
 import pytest
 
-from coppice.compiler.tiles import Tile, cycles, tiles_of
+from coppice.compiler.tiles import Tile, channels_at_once, cycles, tiles_of
 
 
 @pytest.mark.parametrize("filters", range(1, 40))
@@ -28,3 +28,17 @@ def test_estimated_time_follows_the_filters():
 
 def test_four_by_four_is_no_tile_for_long_strips():
     assert Tile(4, 4) not in tiles_of(16, ((784, 20_000, 1),))
+
+
+@pytest.mark.parametrize("few", [False, True])
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (7, 7), (1, 64)])
+def test_channels_are_divided_as_evenly_as_can_be_and_one_always_fits(kernel, few):
+    for channels in (*range(1, 40), 512):
+        at_once = channels_at_once(Tile(8, 3), (8, channels, *kernel), few=few)
+        turns = -(-channels // at_once)
+        assert 1 <= at_once <= channels and at_once == -(-channels // turns)
+
+
+def test_on_few_registers_less_is_read_at_once_and_more_channels_fit():
+    shape = (8, 64, 7, 7)
+    assert channels_at_once(Tile(8, 3), shape, few=True) > channels_at_once(Tile(8, 3), shape)

@@ -1,5 +1,6 @@
 """Constants in the order in which the C reads them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,6 @@ import numpy as np
 from coppice.compiler.integers import Whole, merged_groups
 from coppice.compiler.planned import Planned
 from coppice.compiler.steps import Convolution, Dense, Scale, Step
-from coppice.compiler.tiles import Tile
 
 UNITS = 16  # of a dense layer, side by side
 
@@ -47,7 +47,11 @@ def _of(planned: Planned, step: Step) -> list[tuple[str, np.ndarray]]:
         found = [("weight", in_order), ("bias", _filled(step.bias))]
     elif isinstance(step, Convolution):
         geometry = planned.geometries.get(step.name)
-        in_order = step.weight if geometry is None else by_tiles(step.weight, step.groups, geometry.tiles)
+        in_order = (
+            step.weight
+            if geometry is None
+            else in_parts(step.weight, step.groups, [size for tile in geometry.tiles for _, size, _ in tile.few_parts])
+        )
         found = [("weight", in_order), ("bias", step.bias)]
     return [(kind, numbers.astype(np.float32).ravel()) for kind, numbers in found]
 
@@ -65,7 +69,7 @@ def _whole(planned: Planned, step: Step, numbers: Whole) -> list[tuple[str, np.n
         sums = numbers.weight.reshape(len(bias), -1).astype(np.int64).sum(axis=1)
         bias = (bias - numbers.read.zero * sums).astype(np.int32)
         rows = sum(tile.filters for tile in geometry.tiles)
-        weight = by_tiles(_in_cells(merged, groups, rows), groups, geometry.tiles)
+        weight = in_parts(_in_cells(merged, groups, rows), groups, [tile.filters for tile in geometry.tiles])
         bias, scale = _by_group(bias, groups, rows, 1), _by_group(scale, groups, rows, 1)
         rescaling = None if rescaling is None else _by_group(rescaling, groups, rows, 4)
     found = [("weight", weight), ("bias", bias)]
@@ -75,21 +79,28 @@ def _whole(planned: Planned, step: Step, numbers: Whole) -> list[tuple[str, np.n
     return [*found, ("scale", scale)] if needs_scale else found
 
 
-def by_tiles(weight: np.ndarray, groups: int, tiles: tuple[Tile, ...]) -> np.ndarray:
-    """Return the weights of a convolution tile after tile; in each, tap after tap, filters side by side.
+def in_parts(weight: np.ndarray, groups: int, sizes: Sequence[int]) -> np.ndarray:
+    """Return the weights of a convolution part after part; in each, tap after tap, filters side by side.
+
+    What the processor computes with at a time then lies together: its cache of the first level is small.
+
+    Parameters
+    ----------
+    weight : ndarray (filters, channels, height, width)
+    groups : int
+    sizes : sequence of int
+        Filters of each part of a group.
 
     Examples
     --------
-    >>> by_tiles(np.arange(6.0).reshape(3, 1, 1, 2), 1, (Tile(2, 1), Tile(1, 1)))
+    >>> in_parts(np.arange(6.0).reshape(3, 1, 1, 2), 1, (2, 1))
     array([0., 2., 1., 3., 4., 5.])
     """
-    parts = []
+    found = []
     for group in np.split(weight.reshape(len(weight), -1), groups):
-        first = 0
-        for tile in tiles:
-            parts.append(group[first : first + tile.filters].T.ravel())
-            first += tile.filters
-    return np.concatenate(parts)
+        ends = np.cumsum(sizes)
+        found += [group[end - size : end].T.ravel() for size, end in zip(sizes, ends, strict=True)]
+    return np.concatenate(found)
 
 
 def by_units(weight: np.ndarray) -> np.ndarray:

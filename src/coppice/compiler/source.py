@@ -28,7 +28,7 @@ from coppice.compiler.steps import (
     Surround,
     Widen,
 )
-from coppice.compiler.tiles import Tile
+from coppice.compiler.tiles import Tile, channels_at_once
 from coppice.core.progress import progress_bar
 
 _PIECE = 96_000  # numbers, a multiple of what stands in a line
@@ -324,7 +324,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         autoescape=False,
     )
-    for one in (number, wrapped, quoted, ctype):
+    for one in (number, wrapped, quoted, ctype, channels_at_once):
         environment.filters[one.__name__] = one
     return environment
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 LANES = 16  # numbers of a vector on the processor that tiles are chosen for: float32 with AVX-512
 _REGISTERS = 28  # of 32: GCC keeps limits of the activation in some, and from 6x4 on sums would wait in memory
-_FEW_REGISTERS, _FEW_FILTERS = 16, 6
+_FEW_REGISTERS, _FEW_FILTERS, _FEW_LANES = 16, 6, 8
 _MOST_FILTERS, _MOST_VECTORS = 12, 8
 
 # Cycles of a core with two units for vector products and two for loads, as all with AVX-512 but the smallest have.
@@ -17,6 +17,9 @@ _KIND = 0.01  # what one more kind of tile must gain, as each takes code
 _SWEEP = 0.002  # and one more tile, for which all that is read is read again
 _TAP = 0.5  # to find the next number
 _TILE = 30.0  # to begin a tile, write it and go on to the next
+
+_NEAR_BYTES = 28 << 10  # of the 32 KiB of most first caches: what is written goes through them as well
+_LINE_BYTES, _NUMBER_BYTES = 64, 4
 
 Part = tuple[int, int, int]
 """First filter, filters, vectors."""
@@ -177,3 +180,36 @@ def _shapes(filters: int) -> list[Tile]:
         if filters * vectors + vectors + 1 <= _REGISTERS
         for rest in range(vectors)
     ]
+
+
+def channels_at_once(tile: Tile, weight_shape: tuple[int, int, int, int], *, few: bool = False) -> int:
+    """Return of how many channels a tile finds the weights and the numbers in the first cache.
+
+    Place after place, a tile reads all these weights again, and most of the numbers.
+
+    Parameters
+    ----------
+    tile : Tile
+    weight_shape : (filters, channels of a group, height, width)
+    few : bool
+        On processors with 16 registers.
+
+    Returns
+    -------
+    int
+        As near to each other in number as can be: 16 channels of which 7 fit are 6, 6 and 4, and not 7, 7 and 2.
+
+    Examples
+    --------
+    >>> channels_at_once(Tile(11, 2), (11, 16, 7, 7)), channels_at_once(Tile(11, 2), (11, 16, 3, 3))
+    (6, 16)
+    >>> channels_at_once(Tile(11, 2), (11, 16, 7, 7), few=True)
+    8
+    """
+    _, channels, high, wide = weight_shape
+    parts, lanes = (tile.few_parts, _FEW_LANES) if few else (((0, tile.filters, tile.vectors),), LANES)
+    each = max(
+        size * high * wide * _NUMBER_BYTES + high * ((vectors * lanes + wide) * _NUMBER_BYTES + _LINE_BYTES)
+        for _, size, vectors in parts
+    )
+    return -(-channels // -(-channels * each // _NEAR_BYTES))

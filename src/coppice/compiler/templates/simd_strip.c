@@ -8,9 +8,9 @@ struct run {
   long out;
 };
 #if MANY_REGISTERS
-#define VECTORS(many, few) (many)
+#define BY_REGISTERS(many, few) (many)
 #define REST(function, positions) function, positions
 #else
-#define VECTORS(many, few) (few)
+#define BY_REGISTERS(many, few) (few)
 #define REST(function, positions) .rest = NULL, .few = 0
 #endif
