@@ -11,6 +11,7 @@ from coppice.reports.energy_table import (
     inference_table,
     run_energy_table,
 )
+from coppice.reports.markdown import results_page
 from coppice.reports.report import write_report
 from coppice.reports.run_records import read_run
 
@@ -115,3 +116,20 @@ def test_the_energy_of_listening_stands_beside_the_baselines(spent):
         json.dumps({"clips": 100, "energy": ESTIMATE.to_dict(), "baseline": None})
     )
     assert "different ways is not comparable" in inference_table(read_run(run)).caption
+
+
+def test_the_page_in_markdown_has_what_stages_and_listening_took(spent):
+    run = spent(**{"1_finetune": ESTIMATE})
+    (run / "train" / INFERENCE).write_text(json.dumps({"clips": 100, "energy": RAPL.to_dict()}))
+    section = results_page(run).partition("## Energy\n")[2].partition("## Environment")[0]
+    lines = section.splitlines()
+    assert "| all stages that were measured so | 0.5 | 0.216 kg | 1 min 0 s | estimate |" in lines
+    assert "| unpruned | 100 | 0.25 | 9e+03 J | RAPL |" in lines
+    assert MIXED in lines
+    tables = [line.count("|") for line in lines if line.startswith("|")]
+    assert sorted(set(tables)) == [6]
+
+
+def test_without_records_of_energy_the_page_in_markdown_has_no_such_section(spent, make_cross_validation):
+    assert "Energy" not in results_page(spent(default=None))
+    assert "Energy" not in results_page(make_cross_validation())

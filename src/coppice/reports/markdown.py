@@ -1,12 +1,15 @@
 """The table of results as Markdown, generated from the records so that nobody types a number."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from coppice.reports.cross_validation_headline import cross_validation_headline, cross_validation_table
-from coppice.reports.cross_validation_records import read_cross_validation
+from coppice.reports.cross_validation_records import CrossValidationRecord, read_cross_validation
+from coppice.reports.data_tables import PlainTable
+from coppice.reports.energy_table import cross_validation_energy_table, inference_table, run_energy_table
 from coppice.reports.headline import Headline, run_headline
 from coppice.reports.run_folder import is_cross_validation
-from coppice.reports.run_records import read_run
+from coppice.reports.run_records import RunRecord, read_run
 from coppice.reports.stage_table import Cell, Table, stage_table
 
 SYNTHETIC = (
@@ -45,7 +48,7 @@ def results_markdown(run_folder: Path) -> str:
 
 
 def results_page(run_folder: Path) -> str:
-    """Return :func:`results_markdown` as a page of its own: title, results, environment and the exact recipe.
+    """Return :func:`results_markdown` as a page of its own: title, results, energy, environment and the exact recipe.
 
     Raises
     ------
@@ -53,26 +56,47 @@ def results_page(run_folder: Path) -> str:
         If the folder is not a run.
     """
     run_folder = Path(run_folder)
-    record = read_cross_validation(run_folder) if is_cross_validation(run_folder) else read_run(run_folder)
+    record: CrossValidationRecord | RunRecord
+    if is_cross_validation(run_folder):
+        record = read_cross_validation(run_folder)
+        energy = _energy(cross_validation_energy_table(record), None)
+    else:
+        record = read_run(run_folder)
+        energy = _energy(run_energy_table(record), inference_table(record))
     facts = "\n".join(f"* {_plain(name)}: {_plain(value)}" for name, value in record.environment.items())
     recipe = record.recipe.strip()
     return (
         f"# {_plain(record.summary.title)}\n\nWritten by `coppice report --markdown` from the records of a run.\n\n"
-        f"{results_markdown(run_folder)}\n## Environment\n\n{facts}\n\n## Recipe\n\n```yaml\n{recipe}\n```\n"
+        f"{results_markdown(run_folder)}\n{energy}## Environment\n\n{facts}\n\n## Recipe\n\n```yaml\n{recipe}\n```\n"
     )
 
 
 def _markdown(headline: Headline, table: Table, notes: tuple[str, ...], synthetic: bool) -> str:
     blocks = [f"**{_plain(SYNTHETIC)}**"] if synthetic else []
     blocks.append(" ".join(_plain(text) for text in (headline.sentence, *headline.remarks)))
-    head = "| stage | " + " | ".join(table.columns) + " |"
-    rule = "|---|" + "---:|" * len(table.columns)
-    rows = [f"| {_plain(row.title)} | " + " | ".join(_cell(cell) for cell in row.cells) + " |" for row in table.rows]
-    blocks.append("\n".join([head, rule, *rows]))
-    blocks += [_plain(text) for text in table.warnings]
-    listed = [*table.footnotes, *notes]
-    blocks.append("\n".join(f"* {_plain(text)}" for text in listed))
+    blocks += _blocks(table, notes)
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _energy(stages: Table | None, inference: PlainTable | None) -> str:
+    blocks = ["## Energy"]
+    if stages is not None:
+        blocks += _blocks(stages)
+    if inference is not None:
+        rows = [tuple(map(_plain, row)) for row in inference.rows]
+        blocks += [f"{_plain(inference.caption)}.", _table(inference.columns, rows)]
+    return "\n\n".join(block for block in blocks if block) + "\n\n" if blocks[1:] else ""
+
+
+def _blocks(table: Table, notes: tuple[str, ...] = ()) -> list[str]:
+    rows = [(_plain(row.title), *map(_cell, row.cells)) for row in table.rows]
+    listed = "\n".join(f"* {_plain(text)}" for text in (*table.footnotes, *notes))
+    return [_table(("stage", *table.columns), rows), *map(_plain, table.warnings), listed]
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [columns, ["---", *["---:"] * len(columns[1:])], *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def _cell(cell: Cell) -> str:
