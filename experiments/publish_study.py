@@ -27,6 +27,7 @@ from coppice.reports.study_records import AXIS, StudyRecord, as_number, read_stu
 from coppice.reports.study_tables import pair_table
 
 README, DOCS = Path("README.md"), Path("docs")
+FRACTION, SYSTEM = "fraction", "system"
 
 
 def main() -> None:
@@ -55,8 +56,10 @@ def main() -> None:
             kind, what = file.stem.split("-")[:2]
             pictures["Accuracy against MACs" if kind == "front" else f"Accuracy along {what}"] = picture
     beside = against_references(record, figures.points)
-    write_text(DOCS / f"{name}.md", page(record, figures.points, said, beside, pictures))
-    tell_readme(name, record, [verdict(each) for each in said if each.where is None], beside)
+    fewer = fewer_clips(record, figures.points)
+    write_text(DOCS / f"{name}.md", page(record, figures.points, said, beside, fewer, pictures))
+    shares = [nearly_all(fewer)] if fewer else []
+    tell_readme(name, record, [verdict(each) for each in said if each.where is None] + shares, beside)
     print(f"wrote {DOCS / name}.md")
 
 
@@ -79,6 +82,7 @@ def page(
     points: StudyPoints,
     said: list[Comparison],
     beside: list[Comparison],
+    fewer: list[Comparison],
     pictures: dict[str, Path],
 ) -> str:
     """Say in Markdown what was measured, and what it shows."""
@@ -100,10 +104,12 @@ def page(
         "",
         *(f"* {verdict(each)}" for each in said),
         *(f"* {sentence(each)}" for each in beside),
+        *(f"* {text}" for text in ([nearly_all(fewer)] if fewer else [])),
         "",
         *(f"![{title}](images/{picture.name})\n" for title, picture in pictures.items()),
         *itertools.chain.from_iterable(differences(each) for each in said if each.where is None),
         *itertools.chain.from_iterable(differences(each, each.pairs[0].second) for each in beside),
+        *itertools.chain.from_iterable(differences(each) for each in fewer),
         "## Points",
         "",
         "| point | runs | accuracy | 95 % | change | log-loss | MACs | parameters |",
@@ -140,6 +146,37 @@ def against_references(record: StudyRecord, points: StudyPoints) -> list[Compari
         axes = {"point": tuple(means.index)}
         comparisons += [compare(rows, "point", axes, score, points.units, pairs=pairs) for score in COMPARED]
     return comparisons
+
+
+def fewer_clips(record: StudyRecord, points: StudyPoints) -> list[Comparison]:
+    """Set each share of the clips for fine-tuning against all of them, system by system."""
+    shares, systems = (record.axes.get(axis, ()) for axis in (FRACTION, SYSTEM))
+    if len(shares) < 2 or len(record.axes) != 2 or not systems:
+        return []
+    done = record.single[record.single["status"] == "done"]
+    pairs = [(share, shares[-1]) for share in shares[:-1]]
+    found = []
+    for system in systems:
+        rows = done[done[AXIS + SYSTEM] == system]
+        where = (SYSTEM, system)
+        found += [
+            compare(rows, FRACTION, record.axes, score, points.units, where=where, pairs=pairs) for score in COMPARED
+        ]
+    return found
+
+
+def nearly_all(fewer: list[Comparison]) -> str:
+    """Say what the largest share below all of the clips takes away."""
+    told = []
+    for each in fewer:
+        if each.score is ACCURACY and each.where is not None and each.pairs:
+            row = pair_table(each, each.key).rows[-1]
+            told.append(f"{row.mean} for {each.where[1]} ({row.interval})")
+    first, second = fewer[0].pairs[-1].first, fewer[0].pairs[-1].second
+    return (
+        f"In points of accuracy, fine-tuning on {100 * float(first):g} % of the clips minus on {100 * float(second):g} %: "
+        f"{', '.join(told)}."
+    )
 
 
 def sentence(comparison: Comparison) -> str:

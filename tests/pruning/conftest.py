@@ -5,6 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from quick import quick
+
 
 def block(inputs: int, outputs: int, **options) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, **options), nn.BatchNorm2d(outputs), nn.ReLU())
@@ -213,6 +215,13 @@ def residual():
 
 @pytest.fixture(params=NETWORKS, ids=lambda kind: kind.__name__)
 def any_network(request):
+    network = lively(request.param())
+    return network, example_for(network)
+
+
+@pytest.fixture(params=quick(NETWORKS, Plain, Residual, Concatenated, Grouped), ids=lambda kind: kind.__name__)
+def some_network(request):
+    """Any network; without ``make proofs`` four of them."""
     network = lively(request.param())
     return network, example_for(network)
 

@@ -158,8 +158,8 @@ def test_any_budget_is_held_or_refused_with_figures_that_can_be(architecture, sh
         assert len(layer.keep) == layer.filters or (len(layer.keep) % round_to == 0 and len(layer.keep) >= minimum)
 
 
-def test_a_tighter_budget_only_removes_more(any_network):
-    network, example = any_network
+def test_a_tighter_budget_only_removes_more(some_network):
+    network, example = some_network
     for how in ({}, {"round_to": 2}, {"normalisation": "l2"}, {"scope": "layer"}):
         kept = None
         for share in range(100, 0, -9):

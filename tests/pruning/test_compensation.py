@@ -63,8 +63,8 @@ def cut_of_a_duplicate(network, example, draw):
 @settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 @pytest.mark.parametrize("how", METHODS)
-def test_a_duplicate_filter_goes_without_a_trace(any_network, how, data):
-    network, example = any_network
+def test_a_duplicate_filter_goes_without_a_trace(some_network, how, data):
+    network, example = some_network
     network = copy.deepcopy(network).double()
     clips = torch.randn(40, *example.shape[1:], generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     plan = cut_of_a_duplicate(network, clips[:1], lambda some: data.draw(st.sampled_from(some)))

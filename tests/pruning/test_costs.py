@@ -35,8 +35,8 @@ def check(network, example, made):
     assert found(costs, doomed_units(costs.channels, made)) == counted(small, example)
 
 
-def test_counts_equal_those_of_the_pruned_network(any_network):
-    network, example = any_network
+def test_counts_equal_those_of_the_pruned_network(some_network):
+    network, example = some_network
     for ratio in (0.3, 0.6):
         check(network, example, plan(network, "l1", ratios=ratio, example=example))
 
@@ -74,8 +74,8 @@ def test_rows_that_are_channels_and_tied_weights_are_counted_as_they_shrink():
     check(network, example, PruningPlan(None, (LayerPlan("stem", 6, (0, 4)),)))
 
 
-def test_the_shapes_of_products_are_those_that_the_pruned_network_runs(any_network):
-    network, example = any_network
+def test_the_shapes_of_products_are_those_that_the_pruned_network_runs(some_network):
+    network, example = some_network
     costs = trace_costs(network, example)
     made = plan(network, "l1", ratios=0.5, example=example)
     left = costs.left(doomed_units(costs.channels, made))
