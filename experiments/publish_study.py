@@ -172,11 +172,9 @@ def nearly_all(fewer: list[Comparison]) -> str:
         if each.score is ACCURACY and each.where is not None and each.pairs:
             row = pair_table(each, each.key).rows[-1]
             told.append(f"{row.mean} for {each.where[1]} ({row.interval})")
-    first, second = fewer[0].pairs[-1].first, fewer[0].pairs[-1].second
-    return (
-        f"In points of accuracy, fine-tuning on {100 * float(first):g} % of the clips minus on {100 * float(second):g} %: "
-        f"{', '.join(told)}."
-    )
+    pair = fewer[0].pairs[-1]
+    some, every = (f"{100 * float(share):g} %" for share in (pair.first, pair.second))
+    return f"In points of accuracy, fine-tuning on {some} of the clips minus on {every}: {', '.join(told)}."
 
 
 def sentence(comparison: Comparison) -> str:
