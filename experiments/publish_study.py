@@ -9,6 +9,7 @@ docs/NAME.html where there is none: it carries a library for charts, over a mega
 
 import argparse
 import itertools
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -49,12 +50,16 @@ def main() -> None:
         if (DOCS / f"{name}.html").exists():
             write_study_page(Path(place)).replace(DOCS / f"{name}.html")
         drawn = study_figure_files(Path(place), Path(place) / "figures", formats=["svg"], style="page")
+        titles = {
+            each.key: f"Accuracy {'against' if each.against else 'along'} {each.below}"
+            for each in itertools.chain(*figures.curved)
+        }
+        titles["front-accuracy-macs"] = "Accuracy against MACs"
         pictures = {}
         for file in shown(drawn):
             picture = make_folder(DOCS / "images") / f"{name}-{file.name}"
             shutil.copy(file, picture)
-            kind, what = file.stem.split("-")[:2]
-            pictures["Accuracy against MACs" if kind == "front" else f"Accuracy along {what}"] = picture
+            pictures[titles[file.stem]] = picture
     beside = against_references(record, figures.points)
     fewer = fewer_clips(record, figures.points)
     write_text(DOCS / f"{name}.md", page(record, figures.points, said, beside, fewer, pictures))
@@ -64,9 +69,9 @@ def main() -> None:
 
 
 def shown(drawn: Iterable[Path]) -> list[Path]:
-    """Choose the figures of the page: accuracy against MACs, and along whatever axis of numbers there is."""
+    """Choose the figures: accuracy against MACs, along whatever axis of numbers there is, and what fine-tuning took."""
     names = {path.stem: path for path in drawn}
-    along = sorted(name for name in names if name.startswith("along-") and name.endswith("-accuracy"))
+    along = sorted(name for name in names if re.match("along-.*-accuracy(-|$)", name))
     over_all = [name for name in along if "-all-" in name]
     return [names[name] for name in ("front-accuracy-macs", *(over_all or along)) if name in names]
 
