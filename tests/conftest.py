@@ -1,11 +1,14 @@
 import functools
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 # One thread: tests run side by side, and small tensors gain nothing from more. Set before torch loads, and inherited by
 # the commands that tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
+# What a script starts in the background is told to ignore Ctrl-C, and so are all commands that tests start and stop.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import numpy as np
 import pandas as pd

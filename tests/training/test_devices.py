@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -443,10 +444,22 @@ def test_a_fit_that_was_killed_on_one_device_goes_on_on_two(network, sides, tmp_
     assert_same(fit(network, *sides, settings=HOW, folder=tmp_path, machines=TWO), whole, sides)
 
 
-def command(*argv, **variables):
-    program = [sys.executable, "-c", "from coppice.cli.main import main; main()", *map(str, argv)]
-    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(program, env={**os.environ, **variables}, start_new_session=True, **pipe)
+@pytest.fixture
+def command():
+    """Start ``coppice`` in a group of processes of its own, of which none outlives the test."""
+    started = []
+
+    def start(*argv, **variables):
+        program = [sys.executable, "-c", "from coppice.cli.main import main; main()", *map(str, argv)]
+        pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(program, env={**os.environ, **variables}, start_new_session=True, **pipe))
+        return started[-1]
+
+    yield start
+    for one in started:
+        with suppress(ProcessLookupError):
+            os.killpg(one.pid, signal.SIGKILL)
+        one.wait()
 
 
 @pytest.fixture
@@ -462,7 +475,7 @@ LONG = ("--data", "synthetic", "--duration", "0.5", "--widths", "3,4,4", "--epoc
 
 
 @pytest.mark.proof
-def test_two_machines_give_what_one_gives_and_the_second_needs_nothing(tmp_path, meeting):
+def test_two_machines_give_what_one_gives_and_the_second_needs_nothing(command, tmp_path, meeting):
     (tmp_path / "r.yaml").write_text(small_recipe(name="small", fit="epochs: 2"))
     helper = command("run", "nowhere.yaml", "--num-nodes", "2", **meeting, NODE_RANK="1")
     leader = command(
@@ -482,7 +495,7 @@ def test_two_machines_give_what_one_gives_and_the_second_needs_nothing(tmp_path,
 
 
 @pytest.mark.proof
-def test_machines_that_do_not_agree_say_so_on_both(tmp_path, meeting):
+def test_machines_that_do_not_agree_say_so_on_both(command, tmp_path, meeting):
     given = ("train", *LONG, "--out", tmp_path / "two", "--num-nodes")
     commands = [command(*given, nodes, **meeting, NODE_RANK=rank) for rank, nodes in (("0", "2"), ("1", "3"))]
     for one in commands:
@@ -493,7 +506,7 @@ def test_machines_that_do_not_agree_say_so_on_both(tmp_path, meeting):
 
 
 @pytest.mark.proof
-def test_what_is_wrong_with_the_meeting_place_is_one_sentence(tmp_path, meeting):
+def test_what_is_wrong_with_the_meeting_place_is_one_sentence(command, tmp_path, meeting):
     given = ("train", *LONG, "--out", tmp_path / "two", "--num-nodes", "2")
     with socket.create_server(("", int(meeting["MASTER_PORT"]))):  # takes whoever comes, and never answers
         sentences = [
@@ -513,7 +526,7 @@ def test_what_is_wrong_with_the_meeting_place_is_one_sentence(tmp_path, meeting)
 
 @pytest.mark.proof
 @pytest.mark.parametrize("lost", [0, 1])
-def test_a_machine_that_is_lost_ends_the_other(lost, tmp_path, meeting):
+def test_a_machine_that_is_lost_ends_the_other(command, lost, tmp_path, meeting):
     given = ("train", *LONG, "--out", tmp_path / "two", "--num-nodes", "2")
     commands = [command(*given, **meeting, NODE_RANK=rank) for rank in ("0", "1")]
     point, until = tmp_path / ".partial" / "two" / "resume.ckpt", time.monotonic() + 300
@@ -529,7 +542,7 @@ def test_a_machine_that_is_lost_ends_the_other(lost, tmp_path, meeting):
 
 @pytest.mark.proof
 @two_cores
-def test_ctrl_c_ends_all_processes_and_leaves_a_resume_point(tmp_path, meeting):
+def test_ctrl_c_ends_all_processes_and_leaves_a_resume_point(command, tmp_path, meeting):
     stopped = command("train", *LONG, "--devices", "2", "--out", tmp_path / "two", **meeting)
     point, until = tmp_path / ".partial" / "two" / "resume.ckpt", time.monotonic() + 300
     while not point.exists() and time.monotonic() < until:
