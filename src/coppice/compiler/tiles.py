@@ -6,7 +6,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 LANES = 16  # numbers of a vector on the processor that tiles are chosen for: float32 with AVX-512
-_REGISTERS = 28  # of 32: GCC keeps limits of the activation in some, and from 6x4 on sums would wait in memory
+_REGISTERS = 28  # of 32: some are the compiler's, and more sums gain nothing
 _FEW_REGISTERS, _FEW_FILTERS, _FEW_LANES = 16, 6, 8
 _MOST_FILTERS, _MOST_VECTORS = 12, 8
 
