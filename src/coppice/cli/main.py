@@ -23,6 +23,7 @@ from coppice.cli import (
     runs,
     sensitivity,
     study,
+    training,
 )
 from coppice.core.errors import CoppiceError
 
@@ -55,6 +56,7 @@ def _root(
 
 
 runs.add_commands(app)
+training.add_commands(app)
 networks.add_commands(app)
 pruning.add_commands(app)
 sensitivity.add_commands(app)

@@ -1,21 +1,19 @@
-"""Each stage as a command of its own, on checkpoints."""
+"""What a network scores and costs: ``evaluate``, ``profile``."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from coppice.cli.clips import clips_key, open_clips
+from coppice.cli.clips import open_clips
 from coppice.cli.export import print_latency
 from coppice.cli.hearing import HearingRuntime, open_hearing
-from coppice.cli.options import BadClips, Devices, Epochs, NumNodes, Patience, Root, Seed, Source, TestFold
+from coppice.cli.options import BadClips, Root, Source, TestFold
 from coppice.cli.output import (
     JsonFlag,
     ModelArgument,
-    OutFile,
     print_counts,
     print_json,
-    print_line,
     print_mac_reduction,
     print_profile,
     print_scores,
@@ -25,130 +23,8 @@ from coppice.core.errors import CoppiceError
 
 def add_commands(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    for command in (train, finetune, evaluate, profile):
+    for command in (evaluate, profile):
         app.command()(command)
-
-
-def train(
-    data: Source,
-    out: OutFile,
-    root: Root = None,
-    duration: Annotated[float, typer.Option(help="Seconds of a clip; longer ones are cut, shorter ones padded.")] = 5.0,
-    preset: Annotated[
-        str,
-        typer.Option(
-            help="Front end: dcase2021, dcase2022, dcase2024, panns32k, panns16k, efficientat, surrey2022 or logmel."
-        ),
-    ] = "dcase2021",
-    widths: Annotated[str, typer.Option(help="Filters of the convolutions.")] = "16,16,32",
-    dense: Annotated[int, typer.Option(help="Units of the dense layer.")] = 100,
-    test_fold: TestFold = None,
-    bad_clips: BadClips = "refuse",
-    epochs: Epochs = 200,
-    patience: Patience = 30,
-    seed: Seed = 0,
-    devices: Devices = 1,
-    num_nodes: NumNodes = 1,
-) -> None:
-    """Train a network; OUT becomes a folder with checkpoint, history, metrics and predictions.
-
-    Example: `coppice train --data recordings/ --out runs/mine/train`
-    """
-    from coppice.audio.front_end import front_end
-    from coppice.recipes.record import record
-    from coppice.recipes.stages import do_single_stage
-    from coppice.training.devices.helping import helped
-    from coppice.training.devices.machines import Machines
-    from coppice.training.settings import TrainingSettings
-    from coppice.training.train import train as train_network
-
-    try:
-        sizes = [int(width) for width in widths.split(",")]
-    except ValueError:
-        raise CoppiceError(f"--widths {widths!r} is not a list of whole numbers; write --widths 16,16,32.") from None
-    machines = Machines(devices, num_nodes)
-    if helped(machines):
-        return
-    prepared = open_clips(data, root, front_end(preset, duration_s=duration), test_fold, bad_clips)
-    settings = TrainingSettings(epochs=epochs, patience=patience, seed=seed)
-    config = {"widths": sizes, "dense": dense}
-
-    def work(folder: Path) -> None:
-        trained = train_network(prepared, config=config, settings=settings, folder=folder, machines=machines)
-        record(trained, prepared, folder)
-
-    inputs = {"settings": str(settings), "config": config, "data": clips_key(prepared)}
-    do_single_stage(out, inputs, work)
-    print_line(f"trained: {out}")
-
-
-def finetune(
-    model: ModelArgument,
-    data: Source,
-    out: OutFile,
-    root: Root = None,
-    test_fold: TestFold = None,
-    bad_clips: BadClips = "refuse",
-    fraction: Annotated[float, typer.Option(help="Share of the training clips to use.")] = 1.0,
-    teacher: Annotated[
-        list[Path] | None, typer.Option(help="Also learn from this network, such as the unpruned one. Repeatable.")
-    ] = None,
-    teacher_weight: Annotated[float, typer.Option(help="Share of the loss that is the teacher's.")] = 0.5,
-    temperature: Annotated[float, typer.Option(help="What teacher's and student's logits are divided by.")] = 2.0,
-    epochs: Epochs = 200,
-    patience: Patience = 20,
-    seed: Seed = 0,
-    devices: Devices = 1,
-    num_nodes: NumNodes = 1,
-) -> None:
-    """Train on from a network's weights; OUT becomes a folder as with `train`.
-
-    Example: `coppice finetune pruned.safetensors --data recordings/ --out runs/mine/finetune`,
-    `coppice finetune pruned.safetensors --teacher unpruned.safetensors --data recordings/ --out runs/mine/taught`
-    """
-    from coppice.core.files import file_digest
-    from coppice.networks.loading import load
-    from coppice.recipes.record import record
-    from coppice.recipes.stages import do_single_stage
-    from coppice.training.devices.helping import helped
-    from coppice.training.devices.machines import Machines
-    from coppice.training.settings import TrainingSettings
-    from coppice.training.teacher import Teacher
-    from coppice.training.train import finetune as train_on
-
-    machines = Machines(devices, num_nodes)
-    if helped(machines):
-        return
-    classifier = load(model)
-    said = None
-    if teacher:
-        said = Teacher([load(one) for one in teacher], weight=teacher_weight, temperature=temperature)
-        said.check(classifier)
-    prepared = open_clips(data, root, classifier.known_front_end(), test_fold, bad_clips)
-    settings = TrainingSettings(epochs=epochs, patience=patience, seed=seed)
-
-    def work(folder: Path) -> None:
-        tuned = train_on(
-            classifier,
-            prepared,
-            settings=settings,
-            fraction=fraction,
-            folder=folder,
-            teacher=said,
-            machines=machines,
-        )
-        record(tuned, prepared, folder)
-
-    inputs: dict[str, Any] = {
-        "model": file_digest(model),
-        "settings": str(settings),
-        "fraction": fraction,
-        "data": clips_key(prepared),
-    }
-    if teacher:
-        inputs["teacher"] = [*(file_digest(one) for one in teacher), teacher_weight, temperature]
-    do_single_stage(out, inputs, work)
-    print_line(f"fine-tuned: {out}")
 
 
 def evaluate(

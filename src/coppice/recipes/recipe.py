@@ -1,8 +1,8 @@
 """A recipe: everything a run depends on, as validated plain data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -23,10 +23,11 @@ from coppice.recipes.fitting import (
     Train,
 )
 from coppice.recipes.step import Dense, Iterative, Progressive, Prune, Step
-from coppice.recipes.yaml_file import read_mapping, sentence
+from coppice.recipes.yaml_file import apply_change, read_mapping, sentence
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+AnyFit = TypeVar("AnyFit", bound=Fit)
 
 
 class Synthetic(Part):
@@ -191,6 +192,41 @@ def check_recipe(values: dict[str, Any], what: str) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         raise CoppiceError(sentence(what, error, _siblings)) from error
+
+
+def check_fit(kind: type[AnyFit], values: Mapping[str, Any], changes: Sequence[str]) -> AnyFit:
+    """Make a fit of what stands below ``training`` or ``finetune`` in a recipe.
+
+    Parameters
+    ----------
+    kind : type
+        ``Train`` or ``Finetune``.
+    values : mapping
+        By key.
+    changes : sequence of str
+        As for :func:`load_recipe`, applied before checking.
+
+    Raises
+    ------
+    CoppiceError
+        If a key or value is not known, with the nearest one that is.
+
+    Examples
+    --------
+    >>> check_fit(Finetune, {"epochs": 5}, ["mixup=0.3", "stop.gain_per_tmac=0.1"]).mixup
+    0.3
+    >>> check_fit(Finetune, {}, ["mixupp=0.3"])
+    Traceback (most recent call last):
+    coppice.core.errors.CoppiceError: the fit has no key 'mixupp'. Did you mean 'mixup'?
+    """
+    said = dict(values)
+    for change in changes:
+        apply_change(said, change, example="mixup=0.3")
+    try:
+        return kind.model_validate(said)
+    except ValidationError as error:
+        place = "training" if issubclass(kind, Train) else "finetune"
+        raise CoppiceError(sentence("the fit", error, lambda found: _siblings((place, *found)))) from error
 
 
 def shipped_recipes() -> dict[str, Path]:

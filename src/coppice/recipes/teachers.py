@@ -125,6 +125,11 @@ def outside(fit: Fit, *, unpruned: str, turn: Turn) -> Mapping[str, Any]:
                 teachers.append(unpruned)
             else:
                 teachers += [file_digest(Path(file)) for file in teacher_files(name, turn)]
-    if fit.augment is not None and fit.augment.device_ir is not None:
-        found["impulse_responses"] = open_impulse_responses(fit.augment.device_ir.folder).identity()
-    return found
+    return found | impulse_responses(fit)
+
+
+def impulse_responses(fit: Fit) -> dict[str, Any]:
+    """Return the identity of the impulse responses that a fit hears clips through; empty without any."""
+    if fit.augment is None or fit.augment.device_ir is None:
+        return {}
+    return {"impulse_responses": open_impulse_responses(fit.augment.device_ir.folder).identity()}

@@ -78,8 +78,15 @@ def read_mapping(path: Path, what: str, *, changes: Sequence[str] = ()) -> dict[
     return value
 
 
-def apply_change(values: dict[str, Any], change: str) -> None:
+def apply_change(values: dict[str, Any], change: str, *, example: str = "training.epochs=50") -> None:
     """Apply ``"key.subkey=value"`` to a mapping in place; the value is read as YAML.
+
+    Parameters
+    ----------
+    values : dict
+    change : str
+    example : str
+        For the message that says what would do.
 
     Raises
     ------
@@ -95,7 +102,7 @@ def apply_change(values: dict[str, Any], change: str) -> None:
     """
     key, equals, text = change.partition("=")
     if not equals or not key.strip():
-        raise CoppiceError(f"--set {change!r} is not KEY=VALUE; write for example --set training.epochs=50.")
+        raise CoppiceError(f"--set {change!r} is not KEY=VALUE; write for example --set {example}.")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -1,0 +1,217 @@
+"""Fits as commands of their own: ``train``, ``finetune``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from coppice.cli.clips import clips_key, open_clips
+from coppice.cli.options import BadClips, Devices, Epochs, NumNodes, Patience, Root, Seed, Source, TestFold
+from coppice.cli.output import ModelArgument, OutFile, print_line
+from coppice.core.errors import CoppiceError
+
+if TYPE_CHECKING:
+    from coppice.recipes.fitting import Fit
+    from coppice.training.teacher import Teacher
+
+AnyFit = TypeVar("AnyFit", bound="Fit")
+_OPTIONS = {
+    "epochs": "--epochs",
+    "patience": "--patience",
+    "seed": "--seed",
+    "fraction": "--fraction",
+    "teacher": "--teacher",
+    "distil": "--teacher",
+}
+
+_Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Any other key of a fit in a recipe: mixup=0.3, schedule=cosine, augment.gain.decibels=6, "
+        "stop.gain_per_tmac=0.1. Repeatable.",
+    ),
+]
+_Teachers = Annotated[
+    list[Path] | None, typer.Option("--teacher", help="Also learn from this network, such as a larger one. Repeatable.")
+]
+_TeacherWeight = Annotated[float, typer.Option(help="Share of the loss that is the teacher's.")]
+_Temperature = Annotated[float, typer.Option(help="What teacher's and student's logits are divided by.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    for command in (train, finetune):
+        app.command()(command)
+
+
+def train(
+    data: Source,
+    out: OutFile,
+    root: Root = None,
+    duration: Annotated[float, typer.Option(help="Seconds of a clip; longer ones are cut, shorter ones padded.")] = 5.0,
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="Front end: dcase2021, dcase2022, dcase2024, panns32k, panns16k, efficientat, surrey2022 or logmel."
+        ),
+    ] = "dcase2021",
+    widths: Annotated[str, typer.Option(help="Filters of the convolutions.")] = "16,16,32",
+    dense: Annotated[int, typer.Option(help="Units of the dense layer.")] = 100,
+    test_fold: TestFold = None,
+    bad_clips: BadClips = "refuse",
+    epochs: Epochs = 200,
+    patience: Patience = 30,
+    set_: _Settings = None,
+    teacher: _Teachers = None,
+    teacher_weight: _TeacherWeight = 0.5,
+    temperature: _Temperature = 2.0,
+    seed: Seed = 0,
+    devices: Devices = 1,
+    num_nodes: NumNodes = 1,
+) -> None:
+    """Train a network; OUT becomes a folder with checkpoint, history, metrics and predictions.
+
+    Example: `coppice train --data recordings/ --out runs/mine/train`,
+    `coppice train --data recordings/ --set mixup=0.3 --set schedule=cosine --out runs/mine/train`
+    """
+    from coppice.audio.front_end import front_end
+    from coppice.recipes.fitting import Train
+    from coppice.recipes.record import record
+    from coppice.recipes.stages import do_single_stage
+    from coppice.training.devices.helping import helped
+    from coppice.training.devices.machines import Machines
+    from coppice.training.train import train as train_network
+
+    try:
+        sizes = [int(width) for width in widths.split(",")]
+    except ValueError:
+        raise CoppiceError(f"--widths {widths!r} is not a list of whole numbers; write --widths 16,16,32.") from None
+    machines = Machines(devices, num_nodes)
+    if helped(machines):
+        return
+    fit = _checked(Train, set_, epochs=epochs, patience=patience, seed=seed)
+    settings = fit.settings(seed=seed)
+    said = _opened(teacher, teacher_weight, temperature)
+    prepared = open_clips(data, root, front_end(preset, duration_s=duration), test_fold, bad_clips)
+    config = {"widths": sizes, "dense": dense}
+
+    def work(folder: Path) -> None:
+        trained = train_network(
+            prepared,
+            config=config,
+            settings=settings,
+            folder=folder,
+            teacher=said,
+            normalisation=fit.normalisation,
+            machines=machines,
+        )
+        record(trained, prepared, folder)
+
+    inputs: dict[str, Any] = {"settings": str(settings), "config": config, "data": clips_key(prepared)}
+    if fit.normalisation != "bands":
+        inputs["normalisation"] = fit.normalisation
+    inputs |= _identity(fit, teacher, teacher_weight, temperature)
+    do_single_stage(out, inputs, work)
+    print_line(f"trained: {out}")
+
+
+def finetune(
+    model: ModelArgument,
+    data: Source,
+    out: OutFile,
+    root: Root = None,
+    test_fold: TestFold = None,
+    bad_clips: BadClips = "refuse",
+    fraction: Annotated[float, typer.Option(help="Share of the training clips to use.")] = 1.0,
+    teacher: _Teachers = None,
+    teacher_weight: _TeacherWeight = 0.5,
+    temperature: _Temperature = 2.0,
+    epochs: Epochs = 200,
+    patience: Patience = 20,
+    set_: _Settings = None,
+    seed: Seed = 0,
+    devices: Devices = 1,
+    num_nodes: NumNodes = 1,
+) -> None:
+    """Train on from a network's weights; OUT becomes a folder as with `train`.
+
+    Example: `coppice finetune pruned.safetensors --data recordings/ --out runs/mine/finetune`,
+    `coppice finetune pruned.safetensors --teacher unpruned.safetensors --data recordings/ --out runs/mine/taught`
+    """
+    from coppice.core.files import file_digest
+    from coppice.networks.loading import load
+    from coppice.recipes.fitting import Finetune
+    from coppice.recipes.record import record
+    from coppice.recipes.stages import do_single_stage
+    from coppice.training.devices.helping import helped
+    from coppice.training.devices.machines import Machines
+    from coppice.training.train import finetune as train_on
+
+    machines = Machines(devices, num_nodes)
+    if helped(machines):
+        return
+    fit = _checked(Finetune, set_, epochs=epochs, patience=patience, seed=seed)
+    settings = fit.settings(seed=seed)
+    classifier = load(model)
+    said = _opened(teacher, teacher_weight, temperature)
+    if said is not None:
+        said.check(classifier)
+    prepared = open_clips(data, root, classifier.known_front_end(), test_fold, bad_clips)
+
+    def work(folder: Path) -> None:
+        tuned = train_on(
+            classifier,
+            prepared,
+            settings=settings,
+            fraction=fraction,
+            device=fit.device,
+            folder=folder,
+            teacher=said,
+            machines=machines,
+        )
+        record(tuned, prepared, folder)
+
+    inputs: dict[str, Any] = {
+        "model": file_digest(model),
+        "settings": str(settings),
+        "fraction": fraction,
+        "data": clips_key(prepared),
+    }
+    if fit.device is not None:
+        inputs["device"] = fit.device
+    inputs |= _identity(fit, teacher, teacher_weight, temperature)
+    do_single_stage(out, inputs, work)
+    print_line(f"fine-tuned: {out}")
+
+
+def _checked(kind: type[AnyFit], changes: Sequence[str] | None, *, epochs: int, patience: int, seed: int) -> AnyFit:
+    """Read what options and ``--set`` say of a fit."""
+    from coppice.recipes.recipe import check_fit
+    from coppice.training.settings import TrainingSettings
+
+    TrainingSettings(epochs=epochs, patience=patience, seed=seed)  # says of a number what would do
+    for change in changes or ():
+        key = change.split("=")[0].split(".")[0].strip()
+        if key in _OPTIONS:
+            raise CoppiceError(f"--set {change!r}: there is an option for that, {_OPTIONS[key]}.")
+    return check_fit(kind, {"epochs": epochs, "patience": patience}, changes or ())
+
+
+def _opened(teachers: Sequence[Path] | None, weight: float, temperature: float) -> "Teacher | None":
+    from coppice.networks.loading import load
+    from coppice.training.teacher import Teacher
+
+    if not teachers:
+        return None
+    return Teacher([load(one) for one in teachers], weight=weight, temperature=temperature)
+
+
+def _identity(fit: "Fit", teachers: Sequence[Path] | None, weight: float, temperature: float) -> dict[str, Any]:
+    """Return digests of the files that a fit depends on, for its stage."""
+    from coppice.core.files import file_digest
+    from coppice.recipes.teachers import impulse_responses
+
+    taught = {"teacher": [*(file_digest(one) for one in teachers), weight, temperature]} if teachers else {}
+    return taught | impulse_responses(fit)
