@@ -29,6 +29,10 @@ from coppice.reports.study_tables import pair_table
 
 README, DOCS = Path("README.md"), Path("docs")
 FRACTION, SYSTEM = "fraction", "system"
+FRONTS = {
+    "front-accuracy-macs": "Accuracy against MACs",
+    "front-accuracy-params_total": "Accuracy against parameters",
+}
 
 
 def main() -> None:
@@ -54,7 +58,7 @@ def main() -> None:
             each.key: f"Accuracy {'against' if each.against else 'along'} {each.below}"
             for each in itertools.chain(*figures.curved)
         }
-        titles["front-accuracy-macs"] = "Accuracy against MACs"
+        titles |= FRONTS
         pictures = {}
         for file in shown(drawn):
             picture = make_folder(DOCS / "images") / f"{name}-{file.name}"
@@ -69,16 +73,16 @@ def main() -> None:
 
 
 def shown(drawn: Iterable[Path]) -> list[Path]:
-    """Choose the figures: accuracy against MACs, along whatever axis of numbers there is, and what fine-tuning took."""
+    """Choose the figures: accuracy against what networks cost, along an axis of numbers, and what fine-tuning took."""
     names = {path.stem: path for path in drawn}
     along = sorted(name for name in names if re.match("along-.*-accuracy(-|$)", name))
     over_all = [name for name in along if "-all-" in name]
-    return [names[name] for name in ("front-accuracy-macs", *(over_all or along)) if name in names]
+    return [names[name] for name in (*FRONTS, *(over_all or along)) if name in names]
 
 
 def wall_hours(folder: Path) -> float:
-    """Return the time from the first network to the last run, as the files have it."""
-    begun = min(file.stat().st_mtime for file in folder.glob("base/*/environment.json"))
+    """Return the time from the first network, of a run or before all runs, to the last run, as the files have it."""
+    begun = min(file.stat().st_mtime for part in ("base", "runs") for file in folder.glob(f"{part}/*/environment.json"))
     return (max(file.stat().st_mtime for file in folder.glob("runs/*/outcome.json")) - begun) / 3600
 
 

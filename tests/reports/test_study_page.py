@@ -209,6 +209,32 @@ def test_scores_stand_against_what_fine_tuning_took_joined_in_the_order_of_the_f
     alt.LayerChart.from_dict(spec)
 
 
+@pytest.mark.parametrize(
+    ("axis", "values", "kind"),
+    [
+        ("network.kernel", ("1", "3", "11"), "linear"),
+        ("training.learning_rate", ("0.0001", "0.001", "0.01"), "log"),
+        ("training.weight_decay", ("0", "0.001", "0.1"), "linear"),
+    ],
+)
+def test_any_axis_of_three_numbers_has_a_curve_in_its_own_units(tmp_path, axis, values, kind):
+    axes = {axis: values, "network.pooling": ("average", "max")}
+    figures = study_figures(read_study(write_study(tmp_path, axes, made_rows(axes))))
+    curve = next(curve for curve in figures.curved[0] if curve.score.field == "accuracy")
+    assert (curve.along, curve.line, curve.title) == (axis, "network.pooling", axis)
+    assert curve.numbers == tuple(map(float, values))
+    chart = next(figure for figure in figures.all() if figure.name == f"along-{axis}-all-accuracy")
+    x = chart.spec["layer"][1]["encoding"]["x"]
+    assert (x["title"], x["scale"]["type"], x["axis"]["values"]) == (axis, kind, list(map(float, values)))
+    alt.LayerChart.from_dict(chart.spec)
+
+
+@pytest.mark.parametrize("values", [("1", "3"), ("1", "3", "many")])
+def test_two_numbers_and_words_have_no_curve(tmp_path, values):
+    axes = {"network.kernel": values, "network.pooling": ("average", "max")}
+    assert not study_figures(read_study(write_study(tmp_path, axes, made_rows(axes)))).curved
+
+
 def test_results_from_before_macs_were_counted_stand_against_seconds_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(study_page, "MOST_PDF", 0)
     old = spending(finetune_epochs=0, finetune_clips_seen=0, finetune_macs=0)

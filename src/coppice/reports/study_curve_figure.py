@@ -1,4 +1,4 @@
-"""Lines of a score with error bars, against a ratio, a set of layers, a share of clips or what fine-tuning took."""
+"""Lines of a score with error bars, along an axis or against what fine-tuning took."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from coppice.reports.study_curves import Curve
 from coppice.reports.study_looks import group_looks
 
 _MACS = ((1e15, "PMACs"), (1e12, "TMACs"), (1e9, "GMACs"), (1e6, "MMACs"), (1.0, "MACs"))
+_WIDE = 100.0  # from this ratio of the largest number to the smallest on, numbers stand in logarithmic distances
 _APART = 5.0  # pixels between lines, so that error bars at one place do not cover each other
 
 
@@ -55,9 +56,11 @@ def _x(curve: Curve) -> dict[str, Any]:
     if numbers is None:
         return x | {"type": "nominal", "sort": list(curve.values), "axis": {"labelAngle": 0, "labelLimit": 90}}
     padding = 8 + _APART * len(curve.lines) / 2
+    least, most = min(numbers), max(numbers)
+    kind = "log" if 0 < least <= most / _WIDE else "linear"
     return x | {
         "type": "quantitative",
-        "scale": {"domain": [min(numbers), max(numbers)], "nice": False, "padding": padding},
+        "scale": {"type": kind, "domain": [least, most], "nice": False, "padding": padding},
         "axis": {"values": list(numbers), "grid": False, "labelOverlap": True},
     }
 

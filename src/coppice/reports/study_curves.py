@@ -1,4 +1,4 @@
-"""Scores against a ratio, a set of layers, or the share of clips that fine-tuning uses and what that takes."""
+"""Scores along an axis: ratios, layers, any numbers; or against what fine-tuning on a share of the clips takes."""
 
 import itertools
 from collections.abc import Iterable
@@ -14,6 +14,7 @@ from coppice.reports.study_records import AXIS, StudyRecord, as_number
 
 DRAWN = (ACCURACY, LOG_LOSS, ACCURACY_CHANGE)
 MOST_LINES = 12
+LEAST_NUMBERS = 3  # of an axis that has a curve without being known here: two are a pair
 # What stands along the axis below, and what gets a line of its own, in order of preference.
 _CURVES = {
     "ratios": ("layers", "keep", "criterion", "system"),
@@ -21,6 +22,7 @@ _CURVES = {
     "keep": ("criterion", "system", "fraction"),
     "layers": ("criterion", "system", "fraction"),
 }
+_SHARES = ("ratios", "fraction")
 _TITLES = {
     "ratios": "share of the filters removed (%)",
     "fraction": "share of the training clips used in fine-tuning (%)",
@@ -93,9 +95,10 @@ class Curve:
 
     @property
     def numbers(self) -> tuple[float, ...] | None:
-        """The values as numbers in percent, where all are."""
+        """The values as numbers, shares in percent, where all are."""
         found = [as_number(value) for value in self.values]
-        known = [100 * number for number in found if number is not None]
+        whole = 100 if self.along in _SHARES else 1
+        known = [whole * number for number in found if number is not None]
         return tuple(known) if len(known) == len(found) else None
 
     @property
@@ -103,7 +106,8 @@ class Curve:
         """The title of what stands below."""
         if self.against is not None:
             return self.against.title
-        return _TITLES[self.along] if self.numbers is not None or self.along in ("keep", "layers") else self.along
+        known = self.along in _TITLES and (self.along not in _SHARES or self.numbers is not None)
+        return _TITLES[self.along] if known else self.along
 
 
 def curves(record: StudyRecord, units: Units, unpruned: dict[str, float]) -> tuple[Curve, ...]:
@@ -124,6 +128,9 @@ def curves(record: StudyRecord, units: Units, unpruned: dict[str, float]) -> tup
         if along not in several or (along in ("keep", "layers") and "ratios" in several):
             continue  # with ratios, the sets of layers are the lines
         found += _along(record, units, unpruned, along, preferred)
+    for name, values in several.items():
+        if name not in _CURVES and len(values) >= LEAST_NUMBERS and all(as_number(one) is not None for one in values):
+            found += _along(record, units, unpruned, name, ())
     return tuple(curve for curve in found if curve.points)
 
 
