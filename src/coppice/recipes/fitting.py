@@ -1,6 +1,6 @@
 """How a recipe says what a fit is: its settings, augmentation and teacher, as validated plain data."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -8,6 +8,8 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -24,6 +26,28 @@ class Part(BaseModel):
     """Base of everything in a recipe: frozen, and unknown keys are mistakes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what YAML reads as true where a number is meant: it would count as 1."""
+        kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
+        inside = value if isinstance(value, list) else value.values() if isinstance(value, dict) else [value]
+        if kinds & {int, float} and bool not in kinds and any(isinstance(one, bool) for one in inside):
+            raise ValueError("give a number: YAML reads yes, no, on, off, true and false as truth values")
+        return value
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """Return what a type is made of.
+
+    Examples
+    --------
+    >>> _kinds(dict[str, float] | list[int]) == {str, float, int}
+    True
+    """
+    inner = get_args(annotation)
+    return set().union(*map(_kinds, inner)) if inner else {annotation}
 
 
 class _Augmentation(Part):
