@@ -34,6 +34,37 @@ def test_a_network_learns_from_a_teacher_from_the_start(coppice, trained, sounds
     assert taught.band_std.unique().tolist() == [1.0]
 
 
+def test_any_architecture_is_trained_with_what_it_takes(coppice, sounds, tmp_path):
+    args = ("train", "--data", sounds, "--duration", "0.5", "--epochs", "1", "--out", tmp_path / "five")
+    assert coppice(*args, "--network", "surrey2022", "--widths", "3,4,5", "--set", "network.kernel=5").code == 0
+    five = load(tmp_path / "five/checkpoint.safetensors").network
+    assert type(five).__name__ == "Surrey2022"
+    assert (five.conv1.kernel_size, five.conv3.out_channels, five.dense1.out_features) == ((5, 5), 5, 100)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (["--network", "dcase21"], "there is no network 'dcase21'. Did you mean 'dcase2021'?"),
+        (
+            ["--network", "chain"],
+            "network 'chain' lacks 'layers', 'input_shape': it is put together from what is there",
+        ),
+        (["--network", "cp_mobile", "--dense", "5"], "network 'cp_mobile' takes no 'dense'. Known: "),
+        (["--set", "network.kernel=3"], "network 'dcase2021' takes no 'kernel'. Known: "),
+        (["--network", "surrey2022", "--set", "network.kernel=4"], "cannot have a kernel of 4; give an odd number"),
+        (["--set", "network.kernel"], "--set 'kernel' is not KEY=VALUE; write for example --set network.kernel=5."),
+        (
+            ["--set", "network.classes=3"],
+            "--set network.classes: the clips and their front end say that; leave it out.",
+        ),
+    ],
+)
+def test_an_architecture_that_cannot_be_is_refused_before_clips_are_read(coppice, tmp_path, given, sentence):
+    args = ("train", "--data", tmp_path / "nowhere", "--out", tmp_path / "out")
+    assert sentence in coppice(*args, *given).sentence
+
+
 @pytest.mark.parametrize("command", ["train", "finetune"])
 @pytest.mark.parametrize(
     ("change", "sentence"),

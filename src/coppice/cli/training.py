@@ -12,10 +12,12 @@ from coppice.cli.output import ModelArgument, OutFile, print_line
 from coppice.core.errors import CoppiceError
 
 if TYPE_CHECKING:
+    from coppice.audio.front_end import FrontEnd
     from coppice.recipes.fitting import Fit
     from coppice.training.teacher import Teacher
 
 AnyFit = TypeVar("AnyFit", bound="Fit")
+_NETWORK = "network."
 _OPTIONS = {
     "epochs": "--epochs",
     "patience": "--patience",
@@ -30,7 +32,7 @@ _Settings = Annotated[
     typer.Option(
         "--set",
         help="Any other key of a fit in a recipe: mixup=0.3, schedule=cosine, augment.gain.decibels=6, "
-        "stop.gain_per_tmac=0.1. Repeatable.",
+        "stop.gain_per_tmac=0.1; with train also what else an architecture takes: network.kernel=5. Repeatable.",
     ),
 ]
 _Teachers = Annotated[
@@ -57,8 +59,15 @@ def train(
             help="Front end: dcase2021, dcase2022, dcase2024, panns32k, panns16k, efficientat, surrey2022 or logmel."
         ),
     ] = "dcase2021",
-    widths: Annotated[str, typer.Option(help="Filters of the convolutions.")] = "16,16,32",
-    dense: Annotated[int, typer.Option(help="Units of the dense layer.")] = 100,
+    network: Annotated[
+        str, typer.Option(help="Architecture: dcase2021, dcase2022, surrey2022, cp_mobile, cnn6, cnn14, ...")
+    ] = "dcase2021",
+    widths: Annotated[
+        str | None, typer.Option(help="Filters of the convolutions, such as 16,16,32; the architecture's if not given.")
+    ] = None,
+    dense: Annotated[
+        int | None, typer.Option(help="Units of the dense layer; the architecture's if not given.")
+    ] = None,
     test_fold: TestFold = None,
     bad_clips: BadClips = "refuse",
     epochs: Epochs = 200,
@@ -74,7 +83,8 @@ def train(
     """Train a network; OUT becomes a folder with checkpoint, history, metrics and predictions.
 
     Example: `coppice train --data recordings/ --out runs/mine/train`,
-    `coppice train --data recordings/ --set mixup=0.3 --set schedule=cosine --out runs/mine/train`
+    `coppice train --data recordings/ --set mixup=0.3 --set schedule=cosine --out runs/mine/train`,
+    `coppice train --data recordings/ --network surrey2022 --set network.kernel=5 --out runs/mine/train`
     """
     from coppice.audio.front_end import front_end
     from coppice.recipes.fitting import Train
@@ -84,22 +94,23 @@ def train(
     from coppice.training.devices.machines import Machines
     from coppice.training.train import train as train_network
 
-    try:
-        sizes = [int(width) for width in widths.split(",")]
-    except ValueError:
-        raise CoppiceError(f"--widths {widths!r} is not a list of whole numbers; write --widths 16,16,32.") from None
     machines = Machines(devices, num_nodes)
     if helped(machines):
         return
-    fit = _checked(Train, set_, epochs=epochs, patience=patience, seed=seed)
+    of_network = [change for change in set_ or () if change.startswith(_NETWORK)]
+    of_fit = [change for change in set_ or () if not change.startswith(_NETWORK)]
+    ear = front_end(preset, duration_s=duration)
+    config = _architecture(widths, dense, of_network)
+    _can_be_built(network, config, ear)
+    fit = _checked(Train, of_fit, epochs=epochs, patience=patience, seed=seed)
     settings = fit.settings(seed=seed)
     said = _opened(teacher, teacher_weight, temperature)
-    prepared = open_clips(data, root, front_end(preset, duration_s=duration), test_fold, bad_clips)
-    config = {"widths": sizes, "dense": dense}
+    prepared = open_clips(data, root, ear, test_fold, bad_clips)
 
     def work(folder: Path) -> None:
         trained = train_network(
             prepared,
+            network=network,
             config=config,
             settings=settings,
             folder=folder,
@@ -109,7 +120,8 @@ def train(
         )
         record(trained, prepared, folder)
 
-    inputs: dict[str, Any] = {"settings": str(settings), "config": config, "data": clips_key(prepared)}
+    architecture = {"network": network, "config": config}
+    inputs: dict[str, Any] = {"settings": str(settings), **architecture, "data": clips_key(prepared)}
     if fit.normalisation != "bands":
         inputs["normalisation"] = fit.normalisation
     inputs |= _identity(fit, teacher, teacher_weight, temperature)
@@ -184,6 +196,37 @@ def finetune(
     inputs |= _identity(fit, teacher, teacher_weight, temperature)
     do_single_stage(out, inputs, work)
     print_line(f"fine-tuned: {out}")
+
+
+def _architecture(widths: str | None, dense: int | None, changes: Sequence[str]) -> dict[str, Any]:
+    """Read the arguments of an architecture."""
+    from coppice.recipes.yaml_file import apply_change
+
+    found: dict[str, Any] = {}
+    for change in changes:
+        apply_change(found, change.removeprefix(_NETWORK), example=f"{_NETWORK}kernel=5")
+    if widths is not None:
+        try:
+            found["widths"] = [int(width) for width in widths.split(",")]
+        except ValueError:
+            sentence = f"--widths {widths!r} is not a list of whole numbers; write --widths 16,16,32."
+            raise CoppiceError(sentence) from None
+    return found if dense is None else {**found, "dense": dense}
+
+
+def _can_be_built(network: str, config: dict[str, Any], ear: "FrontEnd") -> None:
+    """Refuse an architecture that cannot be, before clips are read: made of shapes alone, for any number of classes."""
+    import torch
+
+    from coppice.networks.registry import build_for_clips
+
+    bands, frames = ear.shape
+    measured = {"classes": 2, "bands": bands, "frames": frames}
+    for name in measured:
+        if name in config:
+            raise CoppiceError(f"--set {_NETWORK}{name}: the clips and their front end say that; leave it out.")
+    with torch.device("meta"):
+        build_for_clips(network, **measured, **config)
 
 
 def _checked(kind: type[AnyFit], changes: Sequence[str] | None, *, epochs: int, patience: int, seed: int) -> AnyFit:

@@ -1,6 +1,7 @@
 """Architectures by name, so that a checkpoint can say which one it holds."""
 
 from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any, TypeVar
 
 from torch import nn
@@ -74,6 +75,12 @@ def build_network(name: str, **config: Any) -> nn.Module:
     for key in config:
         if key not in known:
             raise CoppiceError(f"network {name!r} takes no {key!r}. {did_you_mean(key, sorted(known))}")
+    wanted = [key for key, one in signature(cls).parameters.items() if one.default is one.empty and key not in config]
+    if wanted:
+        raise CoppiceError(
+            f"network {name!r} lacks {', '.join(map(repr, wanted))}: it is put together from what is there; give an "
+            "architecture that can be built from nothing, such as 'dcase2021'."
+        )
     return cls(**config)
 
 
