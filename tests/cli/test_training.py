@@ -65,6 +65,12 @@ def test_an_architecture_that_cannot_be_is_refused_before_clips_are_read(coppice
     assert sentence in coppice(*args, *given).sentence
 
 
+def test_what_has_an_option_is_not_set_and_what_a_command_does_not_have_is_no_key(coppice, trained, tmp_path):
+    args = ("--data", tmp_path / "nowhere", "--out", tmp_path / "out", "--set", "fraction=0.5")
+    assert "there is an option for that, --fraction." in coppice("finetune", trained, *args).sentence
+    assert "the fit has no key 'fraction'." in coppice("train", *args).sentence
+
+
 @pytest.mark.parametrize("command", ["train", "finetune"])
 @pytest.mark.parametrize(
     ("change", "sentence"),

@@ -237,7 +237,7 @@ def _checked(kind: type[AnyFit], changes: Sequence[str] | None, *, epochs: int, 
     TrainingSettings(epochs=epochs, patience=patience, seed=seed)  # says of a number what would do
     for change in changes or ():
         key = change.split("=")[0].split(".")[0].strip()
-        if key in _OPTIONS:
+        if key in _OPTIONS and (key != "fraction" or key in kind.model_fields):
             raise CoppiceError(f"--set {change!r}: there is an option for that, {_OPTIONS[key]}.")
     return check_fit(kind, {"epochs": epochs, "patience": patience}, changes or ())
 
