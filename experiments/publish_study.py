@@ -24,11 +24,13 @@ from coppice.reports.study_figures import study_figure_files, study_figures
 from coppice.reports.study_page import write_study_page
 from coppice.reports.study_pairs import ACCURACY, COMPARED, MOST_VALUES, Comparison, compare, verdict
 from coppice.reports.study_points import StudyPoints
-from coppice.reports.study_records import AXIS, StudyRecord, as_number, read_study
+from coppice.reports.study_records import AXIS, StudyRecord, read_study
 from coppice.reports.study_tables import pair_table
+from coppice.reports.wording import plural
 
 README, DOCS = Path("README.md"), Path("docs")
 FRACTION, SYSTEM = "fraction", "system"
+SHARES = ("ratios", FRACTION)  # that more of the network or of the clips is better needs no test
 FRONTS = {
     "front-accuracy-macs": "Accuracy against MACs",
     "front-accuracy-params_total": "Accuracy against parameters",
@@ -44,8 +46,7 @@ def main() -> None:
         parser.error(f"{len(record.done)} of {len(record.rows)} runs are done; publish a study when all are")
     figures = study_figures(record)
     name = record.summary.name
-    numbers = [axis for axis, values in record.axes.items() if all(as_number(value) is not None for value in values)]
-    said = [each for each in figures.compared.values() if each.axis not in numbers]
+    said = [each for each in figures.compared.values() if each.axis not in SHARES]
     with TemporaryDirectory() as place:
         # Of the results alone: reports of runs are not published, and links to them would lead nowhere.
         for file in ("results.csv", "study.json", "rankings.csv", "trials.csv"):
@@ -103,8 +104,8 @@ def page(
         f"Written by `experiments/publish_study.py` from what `coppice study run {name}` has measured; nobody types a "
         f"number here.{page_of(name)}",
         "",
-        f"{len(record.done)} of {len(record.rows)} runs done: {summary.combined}; {len(record.folds)} folds, "
-        f"{len(record.seeds)} seeds. {points.units.sentence} The runs took {seconds / 3600:.1f} h of one core of "
+        f"{len(record.done)} of {len(record.rows)} runs done: {summary.combined}; {trials(record, ', ')}. "
+        f"{points.units.sentence} The runs took {seconds / 3600:.1f} h of one core of "
         f"{processor()}; their files were written within {wall_hours(record.folder):.1f} h.",
         "",
         *(f"* {axis}: {' · '.join(values)}" for axis, values in record.axes.items()),
@@ -127,6 +128,11 @@ def page(
         "",
     ]
     return "\n".join(lines)
+
+
+def trials(record: StudyRecord, between: str) -> str:
+    """Say how many folds and seeds there are."""
+    return between.join((plural(len(record.folds), "fold"), plural(len(record.seeds), "seed")))
 
 
 def page_of(name: str) -> str:
@@ -214,7 +220,8 @@ def differences(comparison: Comparison, reference: str | None = None) -> list[st
 def line(row: pd.Series) -> str:
     """Write a point as a row."""
     low, high = (100 * row[f"accuracy_{end}"] for end in ("low", "high"))
-    change = "–" if row["unpruned"] else f"{100 * row['accuracy_change']:+.1f}"
+    known = not row["unpruned"] and pd.notna(row["accuracy_change"])
+    change = f"{100 * row['accuracy_change']:+.1f}" if known else "–"
     cells = [
         row["point"],
         f"{int(row['runs'])}",
@@ -238,7 +245,7 @@ def tell_readme(name: str, record: StudyRecord, said: list[str], beside: list[Co
         return
     page = f", [page](docs/{name}.html)" if (DOCS / f"{name}.html").exists() else ""
     words = (
-        f"{record.summary.title}, {len(record.done)} runs on {len(record.folds)} folds with {len(record.seeds)} seeds "
+        f"{record.summary.title}, {len(record.done)} runs on {trials(record, ' with ')} "
         f"([table](docs/{name}.md){page}): {' '.join(said)}\n"
     )
     before, rest = text.split(begin)

@@ -88,6 +88,26 @@ def test_the_better_one_of_a_pair_has_the_higher_accuracy_or_the_lower_log_loss(
         assert better in verdict(Comparison("criterion", None, score, (pair,)))
 
 
+@pytest.mark.parametrize(
+    ("behind", "said"),
+    [
+        ({"1": "3579"}, "by kernel: 1 is worse than 3, 5, 7 and 9; of the other pairs no difference is shown."),
+        ({"9": "7", "1": "357"}, "by kernel: 1 is worse than 3, 5 and 7; 9 is worse than 7; of the other pairs no"),
+        ({"1": "3", "3": "5", "5": "7", "7": "9"}, "4 of 10 pairs of kernel differ; of the others no difference is"),
+    ],
+)
+def test_pairs_that_differ_are_told_by_what_is_behind_the_others(behind, said):
+    sure = corrected_t_test([0.2, 0.21, 0.22, 0.2, 0.2], overlap=0.25)
+    chance = corrected_t_test([0.2, -0.2, 0.1, 0.0, -0.1], overlap=0.25)
+    pairs = tuple(
+        Pair(b, a, sure, 5, sure.p_value) if b in behind.get(a, "") else Pair(a, b, chance, 5, 1.0)
+        for a, b in itertools.permutations("13579", 2)
+        if b in behind.get(a, "") or (a < b and a not in behind.get(b, ""))
+    )
+    assert len(pairs) == 10
+    assert f"In accuracy, {said}" in verdict(Comparison("kernel", None, ACCURACY, pairs))
+
+
 def test_each_ratio_is_also_compared_alone(tmp_path):
     axes = {"ratios": ("0.25", "0.75"), "criterion": ("random", "l1")}
     record = read_study(write_study(tmp_path, axes, made_rows(axes)))

@@ -15,6 +15,7 @@ ALPHA = 0.05
 MOST_VALUES = 12
 MOST_PAIRS = MOST_VALUES * (MOST_VALUES - 1) // 2
 COMPARED = (ACCURACY, LOG_LOSS)
+_FEW = 3  # of what a sentence lists
 _FIRST = ("criterion", "system")
 _STRATA = ("ratios", "fraction")
 ENSEMBLE, CHOSEN = "ensemble", "ensemble and chosen one"
@@ -197,12 +198,16 @@ def verdict(comparison: Comparison) -> str:
         return f"No difference in {name} is shown between {pair.first} and {pair.second}{at} ({p_text(pair)})."
     if not differ:
         return f"No difference in {name} is shown between {either}{at} ({len(tested)} pairs)."
-    if len(differ) <= 3:
+    if len(differ) <= _FEW:
         said = _listed(_better(pair, comparison.score) for pair in differ)
         rest = "" if len(differ) == len(tested) else "; of the other pairs no difference is shown"
         return f"In {name}{at}, {said}{rest}."
     if len(differ) == len(tested):
         return f"In {name}{at}, all {len(tested)} {pairs_of} differ."
+    groups = _groups(differ, comparison.score)
+    if len(groups) <= _FEW:
+        said = "; ".join(f"{behind} is worse than {_listed(ahead)}" for behind, ahead in groups.items())
+        return f"In {name}{at}, by {of}: {said}; of the other pairs no difference is shown."
     return f"In {name}{at}, {len(differ)} of {len(tested)} {pairs_of} differ; of the others no difference is shown."
 
 
@@ -223,10 +228,21 @@ def p_text(pair: Pair) -> str:
 
 
 def _better(pair: Pair, score: Score) -> str:
-    ahead, behind = pair.first, pair.second
-    if (pair.test.mean > 0) != score.higher:
-        ahead, behind = behind, ahead
+    ahead, behind = _order(pair, score)
     return f"{ahead} is better than {behind} ({p_text(pair)})"
+
+
+def _groups(pairs: Iterable[Pair], score: Score) -> dict[str, list[str]]:
+    """Return the worse ones of pairs, each with what is better; the one that is behind most others comes first."""
+    found: dict[str, list[str]] = {}
+    for ahead, behind in (_order(pair, score) for pair in pairs):
+        found.setdefault(behind, []).append(ahead)
+    return dict(sorted(found.items(), key=lambda one: -len(one[1])))
+
+
+def _order(pair: Pair, score: Score) -> tuple[str, str]:
+    """Return the better one of a pair, and the other."""
+    return (pair.first, pair.second) if (pair.test.mean > 0) == score.higher else (pair.second, pair.first)
 
 
 def _listed(parts: Iterable[str]) -> str:
