@@ -229,6 +229,17 @@ def test_any_axis_of_three_numbers_has_a_curve_in_its_own_units(tmp_path, axis, 
     alt.LayerChart.from_dict(chart.spec)
 
 
+@pytest.mark.parametrize("measured", [True, False])
+def test_the_legend_of_a_front_has_the_unpruned_network_where_it_was_measured(tmp_path, measured):
+    rows = made_rows(AXES)
+    if not measured:
+        rows = [{key: "" if key.startswith("base_") else value for key, value in row.items()} for row in rows]
+    figures = study_figures(read_study(write_study(tmp_path, AXES, rows)))
+    chart = next(figure for figure in figures.all() if figure.name == "front-accuracy-macs")
+    legend = chart.spec["layer"][0]["encoding"]["color"]["legend"]["values"]
+    assert legend == [*(["unpruned"] if measured else []), *AXES["criterion"]]
+
+
 @pytest.mark.parametrize("values", [("1", "3"), ("1", "3", "many")])
 def test_two_numbers_and_words_have_no_curve(tmp_path, values):
     axes = {"network.kernel": values, "network.pooling": ("average", "max")}

@@ -82,7 +82,8 @@ def front_chart(
     y = {"type": "quantitative", "title": score.title, "scale": {"zero": False, "nice": True}}
     groups = [*(axes[axis] if axis else [PRUNED]), *([ENSEMBLE] if points.frame["ensemble"].any() else [])]
     # A value of the axis may have that name, too.
-    looks = group_looks([group for group in groups if group != UNPRUNED], unpruned=UNPRUNED)
+    drawn = UNPRUNED in groups or known["unpruned"].any()
+    looks = group_looks([group for group in groups if group != UNPRUNED], unpruned=UNPRUNED if drawn else None)
     digits = ".1f" if score.scale == 100 else ".3f"
     tooltip = [
         {"field": "point", "type": "nominal", "title": "point"},
