@@ -48,7 +48,7 @@ def test_any_architecture_is_trained_with_what_it_takes(coppice, sounds, tmp_pat
         (["--network", "dcase21"], "there is no network 'dcase21'. Did you mean 'dcase2021'?"),
         (
             ["--network", "chain"],
-            "network 'chain' lacks 'layers', 'input_shape': it is put together from what is there",
+            "network 'chain' lacks 'layers', 'input_shape'; give that, or a network with defaults",
         ),
         (["--network", "cp_mobile", "--dense", "5"], "network 'cp_mobile' takes no 'dense'. Known: "),
         (["--set", "network.kernel=3"], "network 'dcase2021' takes no 'kernel'. Known: "),

@@ -1,6 +1,7 @@
 """Fits as commands of their own: ``train``, ``finetune``."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -18,15 +19,6 @@ if TYPE_CHECKING:
 
 AnyFit = TypeVar("AnyFit", bound="Fit")
 _NETWORK = "network."
-_OPTIONS = {
-    "epochs": "--epochs",
-    "patience": "--patience",
-    "seed": "--seed",
-    "fraction": "--fraction",
-    "teacher": "--teacher",
-    "distil": "--teacher",
-}
-
 _Settings = Annotated[
     list[str] | None,
     typer.Option(
@@ -102,7 +94,7 @@ def train(
     ear = front_end(preset, duration_s=duration)
     config = _architecture(widths, dense, of_network)
     _can_be_built(network, config, ear)
-    fit = _checked(Train, of_fit, epochs=epochs, patience=patience, seed=seed)
+    fit = _checked(train, Train, of_fit, epochs=epochs, patience=patience, seed=seed)
     settings = fit.settings(seed=seed)
     said = _opened(teacher, teacher_weight, temperature)
     prepared = open_clips(data, root, ear, test_fold, bad_clips)
@@ -164,7 +156,7 @@ def finetune(
     machines = Machines(devices, num_nodes)
     if helped(machines):
         return
-    fit = _checked(Finetune, set_, epochs=epochs, patience=patience, seed=seed)
+    fit = _checked(finetune, Finetune, set_ or (), epochs=epochs, patience=patience, seed=seed)
     settings = fit.settings(seed=seed)
     classifier = load(model)
     said = _opened(teacher, teacher_weight, temperature)
@@ -229,17 +221,27 @@ def _can_be_built(network: str, config: dict[str, Any], ear: "FrontEnd") -> None
         build_for_clips(network, **measured, **config)
 
 
-def _checked(kind: type[AnyFit], changes: Sequence[str] | None, *, epochs: int, patience: int, seed: int) -> AnyFit:
-    """Read what options and ``--set`` say of a fit."""
+def _checked(
+    command: Callable[..., None],
+    kind: type[AnyFit],
+    changes: Sequence[str],
+    *,
+    epochs: int,
+    patience: int,
+    seed: int,
+) -> AnyFit:
+    """Read what options and ``--set`` say of a fit; what the command has an option for is not set."""
     from coppice.recipes.recipe import check_fit
     from coppice.training.settings import TrainingSettings
 
     TrainingSettings(epochs=epochs, patience=patience, seed=seed)  # says of a number what would do
-    for change in changes or ():
+    keys = {*kind.model_fields, "seed", "teacher"}
+    options = {name: f"--{name}" for name in signature(command).parameters if name in keys} | {"distil": "--teacher"}
+    for change in changes:
         key = change.split("=")[0].split(".")[0].strip()
-        if key in _OPTIONS and (key != "fraction" or key in kind.model_fields):
-            raise CoppiceError(f"--set {change!r}: there is an option for that, {_OPTIONS[key]}.")
-    return check_fit(kind, {"epochs": epochs, "patience": patience}, changes or ())
+        if key in options:
+            raise CoppiceError(f"--set {change!r}: there is an option for that, {options[key]}.")
+    return check_fit(kind, {"epochs": epochs, "patience": patience}, changes)
 
 
 def _opened(teachers: Sequence[Path] | None, weight: float, temperature: float) -> "Teacher | None":

@@ -77,10 +77,8 @@ def build_network(name: str, **config: Any) -> nn.Module:
             raise CoppiceError(f"network {name!r} takes no {key!r}. {did_you_mean(key, sorted(known))}")
     wanted = [key for key, one in signature(cls).parameters.items() if one.default is one.empty and key not in config]
     if wanted:
-        raise CoppiceError(
-            f"network {name!r} lacks {', '.join(map(repr, wanted))}: it is put together from what is there; give an "
-            "architecture that can be built from nothing, such as 'dcase2021'."
-        )
+        lacking = ", ".join(map(repr, wanted))
+        raise CoppiceError(f"network {name!r} lacks {lacking}; give that, or a network with defaults, as 'dcase2021'.")
     return cls(**config)
 
 
