@@ -24,12 +24,12 @@ from coppice.compiler.programs import network_program
 from coppice.compiler.step_times import step_times
 from coppice.compiler.steps import Convolution
 from coppice.compiler.tiles import Tile
-from coppice.compiler.toolchain import EXACT_FLAGS, compiler
 from coppice.core.units import bytes_text
 from coppice.export.latency import BEFORE, RuntimeLatency, runtime_latency
 from coppice.export.model_files import Runnable, read_model_file
 from coppice.export.onnx_classifier import load_onnx
 from coppice.export.verify import noise_clips
+from coppice.native.toolchain import EXACT_FLAGS, compiler
 from coppice.networks.classifier import Classifier
 from coppice.networks.dcase2021 import DCASE2021
 from coppice.networks.surrey2022 import Surrey2022

@@ -1,9 +1,10 @@
 """How many multiplications and additions one core can do in a second, and loops that are timed as the C is."""
 
-import ctypes
 import time
+from typing import Any
 
-from coppice.compiler.toolchain import FLAGS, shared_library
+from coppice.native.library import Library
+from coppice.native.toolchain import FLAGS, shared_library
 
 # Twelve sums that do not wait for each other, in registers: what no convolution can exceed.
 _SOURCE = """
@@ -42,13 +43,13 @@ _TURNS = 2_000_000
 def peak_gflops(repeats: int = 15) -> float:
     """Return the most float32 operations a second of one core, in billions: a fused multiply-add is two."""
     x86 = _SOURCE if _is_x86() else _SOURCE.replace('"+x"', '"+w"')
-    library = ctypes.CDLL(str(shared_library({"peak.c": x86}, flags=FLAGS)))
-    library.products.restype = ctypes.c_float
+    file = shared_library({"peak.c": x86}, flags=FLAGS)
+    library = Library(file, "int flops_of_a_turn(void); float products(int turns);").functions
     best = min(_seconds(library) for _ in range(repeats))
     return library.flops_of_a_turn() * _TURNS / best / 1e9
 
 
-def _seconds(library: ctypes.CDLL) -> float:
+def _seconds(library: Any) -> float:
     begin = time.perf_counter()
     library.products(_TURNS)
     return time.perf_counter() - begin

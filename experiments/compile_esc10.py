@@ -20,10 +20,10 @@ import coppice as cp
 from coppice.compiler.compiled import compile_planned
 from coppice.compiler.planned import TARGETS, planned
 from coppice.compiler.programs import classifier_program, file_program
-from coppice.compiler.toolchain import compiler
 from coppice.core import progress
 from coppice.core.files import write_text
 from coppice.core.processor import processor
+from coppice.native.toolchain import compiler
 from quantize_esc10 import SYSTEMS
 
 PAGE = Path("docs/compiler.md")

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from coppice.cli.compile import size_in_bytes
-from coppice.compiler.toolchain import compiler
 from coppice.core.errors import CoppiceError
+from coppice.native.toolchain import compiler
 
 
 @pytest.fixture(autouse=True)

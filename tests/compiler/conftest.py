@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from coppice.audio.front_end import front_end
-from coppice.compiler.toolchain import compiler
 from coppice.core.errors import CoppiceError
 from coppice.core.seeds import numpy_stream
+from coppice.native.toolchain import compiler
 from coppice.networks.classifier import Classifier
 from coppice.networks.dcase2021 import DCASE2021
 

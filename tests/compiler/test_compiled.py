@@ -16,8 +16,8 @@ from coppice.compiler.planned import TARGETS, planned
 from coppice.compiler.programs import network_program
 from coppice.compiler.steps import RELU, Activation, Convolution, Pooling
 from coppice.compiler.tiles import channels_at_once
-from coppice.compiler.toolchain import compiler
 from coppice.core.errors import CoppiceError
+from coppice.native.toolchain import compiler
 from coppice.networks.registry import build_network
 from quick import quick
 
@@ -250,7 +250,7 @@ def test_networks_of_one_shape_keep_their_own_weights():
 def test_a_network_is_compiled_once(monkeypatch):
     network = nn.Conv1d(1, 2, 5)
     cp.compile(network, example=torch.zeros(1, 1, 9))
-    monkeypatch.setattr("coppice.compiler.toolchain._error", lambda *given: pytest.fail("compiled again"))
+    monkeypatch.setattr("coppice.native.toolchain._error", lambda *given: pytest.fail("compiled again"))
     cp.compile(network, example=torch.zeros(1, 1, 9))
 
 

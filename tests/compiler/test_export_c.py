@@ -10,10 +10,10 @@ from torch import nn
 
 import coppice as cp
 from coppice.compiler.export_c import export_c
-from coppice.compiler.toolchain import EXACT_FLAGS
 from coppice.core.errors import CoppiceError
 from coppice.core.seeds import numpy_stream
 from coppice.export.onnx_classifier import load_onnx
+from coppice.native.toolchain import EXACT_FLAGS
 from coppice.networks.classifier import Classifier
 from coppice.quantization.int8 import quantize_int8
 from quick import quick

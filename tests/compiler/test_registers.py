@@ -13,7 +13,7 @@ from coppice.compiler.planned import planned
 from coppice.compiler.programs import network_program
 from coppice.compiler.source import model_sources
 from coppice.compiler.tiles import Tile
-from coppice.compiler.toolchain import FLAGS
+from coppice.native.toolchain import FLAGS
 
 TILES = {2: Tile(2, 8), 4: Tile(4, 5, 2), 6: Tile(6, 3), 8: Tile(8, 3, 1), 11: Tile(11, 2), 12: Tile(12, 2, 1)}
 WRITES = re.compile(r"\tvmov\w+\t%.*\)$")

@@ -40,9 +40,9 @@ def compile_here(
     from coppice.compiler.planned import planned
     from coppice.compiler.programs import classifier_program, file_program, precision_of
     from coppice.compiler.step_times import step_times
-    from coppice.compiler.toolchain import compiler
     from coppice.complexity.latency import time_in_turn
     from coppice.export.onnx_file import read_onnx
+    from coppice.native.toolchain import compiler
     from coppice.networks.loading import load
 
     if model.suffix.lower() == ".onnx":

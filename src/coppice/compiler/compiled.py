@@ -1,11 +1,9 @@
 """The verb ``compile``: a network as machine code for this processor, behind a function on arrays."""
 
-import ctypes
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -14,8 +12,9 @@ from torch import Tensor, nn
 from coppice.compiler.planned import Planned, planned
 from coppice.compiler.programs import classifier_program, network_program
 from coppice.compiler.source import ctype, model_sources, named_constants
-from coppice.compiler.toolchain import EXACT_FLAGS, FLAGS, shared_library
 from coppice.core.errors import CoppiceError
+from coppice.native.library import ADDRESS, Library
+from coppice.native.toolchain import EXACT_FLAGS, FLAGS, shared_library
 from coppice.networks.classifier import Classifier, as_network
 
 _LINE = 64
@@ -31,15 +30,19 @@ class CompiledNetwork:
         What is computed, and where.
     clip_shape : tuple of int
         Of one clip.
-    library : ctypes.CDLL
+    library : Library
         The machine code.
     """
 
     plan: Planned
     clip_shape: tuple[int, ...]
-    library: Any = field(repr=False)
-    _run: Any = field(repr=False)
+    library: Library = field(repr=False)
     _own: threading.local = field(default_factory=threading.local, init=False, repr=False)
+
+    @property
+    def _run(self) -> Callable[[int, int, int], int]:
+        run: Callable[[int, int, int], int] = self.library.functions.model_run
+        return run
 
     @property
     def _classes(self) -> int:
@@ -72,9 +75,9 @@ class CompiledNetwork:
         if len(given) > 1:
             return lambda: self(given)
         found = np.empty(self._classes, np.float32)
-        arguments = [ctypes.c_void_p(place) for place in (given.ctypes.data, found.ctypes.data, self._work())]
+        run, source, target, place = self._run, given.ctypes.data, found.ctypes.data, self._work()
         kept = (given, found, self._own.memory)
-        return lambda: self._run(*arguments) or kept
+        return lambda: run(source, target, place) or kept
 
     def _work(self) -> int:
         """Return the address of this thread's work memory: the system takes longer to give it than to compute in it."""
@@ -113,12 +116,17 @@ def compile_planned(plan: Planned, clip_shape: tuple[int, ...], *, timed: bool =
     # Two networks of the same shape must not share what they write their weights into.
     key = hashlib.sha256(b"".join(values.tobytes() for values in arrays.values())).hexdigest()
     flags = FLAGS if plan.precision == "float32" else EXACT_FLAGS
-    library = ctypes.CDLL(str(shared_library(sources, flags=flags, key=key)))
+    library = Library(shared_library(sources, flags=flags, key=key), _declarations(arrays, timed=timed))
     for name, values in arrays.items():
-        ctypes.memmove((ctypes.c_byte * values.nbytes).in_dll(library, name), values.ctypes.data, values.nbytes)
-    run = library.model_run
-    run.argtypes, run.restype = (ctypes.c_void_p,) * 3, ctypes.c_int
-    return CompiledNetwork(plan, clip_shape, library, run)
+        library.ffi.memmove(getattr(library.functions, name), np.ascontiguousarray(values), values.nbytes)
+    return CompiledNetwork(plan, clip_shape, library)
+
+
+def _declarations(arrays: Mapping[str, np.ndarray], *, timed: bool) -> str:
+    lines = [f"int model_run({', '.join([ADDRESS] * 3)});"]
+    lines += ["extern void (*model_after)(int step);"] if timed else []
+    lines += [f"extern {ctype(values.dtype)} {name}[{len(values)}];" for name, values in arrays.items()]
+    return "\n".join(lines)
 
 
 def compile(model: Classifier | nn.Module, *, example: Tensor | None = None) -> CompiledNetwork:

@@ -19,11 +19,11 @@ from coppice.compiler.packing import constants
 from coppice.compiler.planned import planned
 from coppice.compiler.programs import classifier_program, file_program, precision_of
 from coppice.compiler.source import model_sources, rendered, weights_source
-from coppice.compiler.toolchain import EXACT_FLAGS, FLAGS
 from coppice.core.errors import CoppiceError
 from coppice.core.files import make_folder, plain_os_errors
 from coppice.export.onnx_classifier import OnnxClassifier
 from coppice.export.verify import Agreement, compare
+from coppice.native.toolchain import EXACT_FLAGS, FLAGS
 from coppice.networks.classifier import Classifier
 
 # Of a posterior, given the same features: with int8, numbers that lie between two steps go one way or the other.

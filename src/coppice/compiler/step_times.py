@@ -1,6 +1,5 @@
 """How long each step of a program takes on this processor."""
 
-import ctypes
 import time
 
 import numpy as np
@@ -9,8 +8,6 @@ from coppice.compiler.compiled import compile_planned
 from coppice.compiler.planned import Planned
 from coppice.core.errors import CoppiceError
 from coppice.core.seeds import numpy_stream
-
-_AFTER_STEP = ctypes.CFUNCTYPE(None, ctypes.c_int)
 
 
 def step_times(plan: Planned, *, repeats: int = 60, warmup: int = 8) -> dict[str, float]:
@@ -49,8 +46,8 @@ def step_times(plan: Planned, *, repeats: int = 60, warmup: int = 8) -> dict[str
     shape = program.shapes[program.source]
     network = compile_planned(plan, shape, timed=True)
     marks: list[int] = []
-    after = _AFTER_STEP(lambda step: marks.append(time.perf_counter_ns()))
-    ctypes.c_void_p.in_dll(network.library, "model_after").value = ctypes.cast(after, ctypes.c_void_p).value
+    after = network.library.ffi.callback("void(int)", lambda step: marks.append(time.perf_counter_ns()))
+    network.library.functions.model_after = after
     call = network.call(numpy_stream(0, "latency").standard_normal((1, *shape), dtype=np.float32))
     taken = []
     for turn in range(warmup + repeats):
