@@ -42,6 +42,7 @@ from coppice.training.memory import plain_out_of_memory
 from coppice.training.precision import Precision
 from coppice.training.settings import TrainingSettings
 from coppice.training.teacher import Lesson
+from coppice.training.winograd.layer import use_winograd_
 
 Inputs = Float[Tensor, "clips 1 mels frames"]
 Targets = Int[Tensor, " clips"]
@@ -146,6 +147,7 @@ def loop(
     settings, start = job.settings, start or job.resume
     keep_freed_memory()
     network = copy.deepcopy(job.network).float().train()
+    use_winograd_(network)
     if share is not None:
         see_whole_batch_(network, share)
     module = Fitting(

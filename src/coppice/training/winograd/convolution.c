@@ -1,0 +1,396 @@
+/* Convolutions of a training step by Winograd's minimal filtering, four by four outputs at a time.
+
+   A tile of numbers goes to points, the numbers of a point are multiplied with its weights as matrices are, and what
+   comes out goes back to a tile of outputs. Numbers lie channels last, so that a vector holds channels of one place and
+   every transform is a few operations on whole vectors.
+
+   Who compiles this sets CHANNELS_IN, CHANNELS_OUT, LANES, TILES (side by side, done at once), HALF (bfloat16 in place
+   of float32), and gives the coefficients of the transforms in transforms.h. */
+
+#include <stdint.h>
+#include <string.h>
+
+#include "transforms.h"
+
+enum {
+    SQUARE = POINTS * POINTS,
+    BEFORE = (TAPS - 1) / 2,
+    COLUMNS = OUTPUTS * TILES + TAPS - 1,
+    PARTS_IN = (CHANNELS_IN + LANES - 1) / LANES,
+    PARTS_OUT = (CHANNELS_OUT + LANES - 1) / LANES,
+    PADDED_OUT = PARTS_OUT * LANES,
+    /* So many tiles at a time that no multiplication waits for the one before. */
+    GROUP = LANES == 16 ? 5 : 8
+};
+
+typedef float floats __attribute__((vector_size(4 * LANES)));
+typedef int32_t ints __attribute__((vector_size(4 * LANES)));
+
+#define UNROLL _Pragma("GCC unroll 16")
+#define INLINE static inline __attribute__((always_inline))
+
+#if HALF
+typedef uint16_t number;
+typedef uint16_t numbers __attribute__((vector_size(2 * LANES)));
+
+INLINE floats wide(numbers given)
+{
+    return (floats)(__builtin_convertvector(given, ints) << 16);
+}
+
+INLINE numbers narrow(floats value)
+{
+    ints bits = (ints)value, real = value == value;
+    bits = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    return __builtin_convertvector((bits & real) | (0x7fc0 & ~real), numbers);
+}
+#else
+typedef float number;
+typedef floats numbers;
+
+INLINE floats wide(numbers given)
+{
+    return given;
+}
+
+INLINE numbers narrow(floats value)
+{
+    return value;
+}
+#endif
+
+/* Channels of one place from `part` on; lanes beyond the last channel are 0. */
+INLINE floats load(const number *place, int part, int channels)
+{
+    numbers given = {0};
+    if ((part + 1) * LANES <= channels)
+        memcpy(&given, place + part * LANES, sizeof given);
+    else
+        memcpy(&given, place + part * LANES, (size_t)(channels % LANES) * sizeof(number));
+    return wide(given);
+}
+
+INLINE void store(number *place, int part, int channels, floats value)
+{
+    numbers given = narrow(value);
+    if ((part + 1) * LANES <= channels)
+        memcpy(place + part * LANES, &given, sizeof given);
+    else
+        memcpy(place + part * LANES, &given, (size_t)(channels % LANES) * sizeof(number));
+}
+
+/* Points of POINTS numbers in a row: those of a pair share all products. */
+INLINE void to_points(const floats x[POINTS], floats points[POINTS])
+{
+    floats zero = x[0] * AT_ZERO[0], infinity = x[1] * AT_INFINITY[0];
+    UNROLL
+    for (int i = 1; i <= PAIRS; i++) {
+        zero += x[2 * i] * AT_ZERO[i];
+        infinity += x[2 * i + 1] * AT_INFINITY[i];
+    }
+    points[0] = zero;
+    points[POINTS - 1] = infinity;
+    UNROLL
+    for (int pair = 0; pair < PAIRS; pair++) {
+        floats even = x[2] * EVEN[pair][0], odd = x[1] * ODD[pair][0];
+        UNROLL
+        for (int i = 1; i < PAIRS; i++) {
+            even += x[2 * i + 2] * EVEN[pair][i];
+            odd += x[2 * i + 1] * ODD[pair][i];
+        }
+        points[2 * pair + 1] = even + odd;
+        points[2 * pair + 2] = even - odd;
+    }
+}
+
+/* OUTPUTS sums of points. */
+INLINE void from_points(const floats points[POINTS], floats y[OUTPUTS])
+{
+    floats sum[PAIRS], difference[PAIRS];
+    UNROLL
+    for (int pair = 0; pair < PAIRS; pair++) {
+        sum[pair] = points[2 * pair + 1] + points[2 * pair + 2];
+        difference[pair] = points[2 * pair + 1] - points[2 * pair + 2];
+    }
+    UNROLL
+    for (int i = 0; i < OUTPUTS; i++) {
+        y[i] = (i % 2 ? difference : sum)[0] * POWER[i][0];
+        UNROLL
+        for (int pair = 1; pair < PAIRS; pair++)
+            y[i] += (i % 2 ? difference : sum)[pair] * POWER[i][pair];
+    }
+    y[0] += points[0];
+    y[OUTPUTS - 1] += points[POINTS - 1];
+}
+
+/* The transpose of from_points: what slopes of outputs mean for the points. */
+INLINE void slopes_to_points(const floats slopes[OUTPUTS], floats points[POINTS])
+{
+    points[0] = slopes[0];
+    points[POINTS - 1] = slopes[OUTPUTS - 1];
+    UNROLL
+    for (int pair = 0; pair < PAIRS; pair++) {
+        floats even = slopes[0] * POWER[0][pair], odd = slopes[1] * POWER[1][pair];
+        UNROLL
+        for (int i = 2; i < OUTPUTS; i += 2) {
+            even += slopes[i] * POWER[i][pair];
+            odd += slopes[i + 1] * POWER[i + 1][pair];
+        }
+        points[2 * pair + 1] = even + odd;
+        points[2 * pair + 2] = even - odd;
+    }
+}
+
+/* What every thread is given. */
+struct work {
+    const number *x, *slopes;
+    const float *weights, *bias;
+    number *y;
+    float *sums, *bias_sums;
+    char *memory;
+    int64_t images, height, width;
+};
+
+/* The work memory of a thread. */
+struct memory {
+    floats strip[POINTS * COLUMNS];
+    floats inputs[SQUARE * PARTS_IN * TILES];
+    floats outputs[SQUARE * PARTS_OUT * TILES];
+};
+
+/* A row of tiles, and the next one with every call of `next`. */
+struct tiles {
+    int64_t unit, end, image, top, left;
+};
+
+/* The threads are those of PyTorch, whose OpenMP is in the process already. */
+void GOMP_parallel(void (*function)(void *), void *given, unsigned threads, unsigned flags);
+int omp_get_thread_num(void);
+int omp_get_num_threads(void);
+
+static int64_t units(const struct work *work)
+{
+    int64_t down = (work->height + OUTPUTS - 1) / OUTPUTS;
+    return work->images * down * ((work->width + OUTPUTS * TILES - 1) / (OUTPUTS * TILES));
+}
+
+static struct tiles first(const struct work *work, int thread, int threads)
+{
+    struct tiles tiles = {.unit = units(work) * thread / threads - 1, .end = units(work) * (thread + 1) / threads};
+    return tiles;
+}
+
+static int next(const struct work *work, struct tiles *tiles)
+{
+    int64_t down = (work->height + OUTPUTS - 1) / OUTPUTS;
+    int64_t across = (work->width + OUTPUTS * TILES - 1) / (OUTPUTS * TILES);
+    tiles->unit++;
+    tiles->image = tiles->unit / (down * across);
+    tiles->top = tiles->unit / across % down * OUTPUTS;
+    tiles->left = tiles->unit % across * OUTPUTS * TILES;
+    return tiles->unit < tiles->end;
+}
+
+static void read_inputs(const struct work *work, const struct tiles *tiles, struct memory *memory)
+{
+    const number *image = work->x + tiles->image * work->height * work->width * CHANNELS_IN;
+    for (int part = 0; part < PARTS_IN; part++) {
+        for (int column = 0; column < COLUMNS; column++) {
+            int64_t frame = tiles->left - BEFORE + column;
+            floats x[POINTS], points[POINTS], zero = {0};
+            UNROLL
+            for (int i = 0; i < POINTS; i++) {
+                int64_t band = tiles->top - BEFORE + i;
+                int inside = frame >= 0 && frame < work->width && band >= 0 && band < work->height;
+                x[i] = inside ? load(image + (band * work->width + frame) * CHANNELS_IN, part, CHANNELS_IN) : zero;
+            }
+            to_points(x, points);
+            UNROLL
+            for (int i = 0; i < POINTS; i++)
+                memory->strip[i * COLUMNS + column] = points[i];
+        }
+        for (int i = 0; i < POINTS; i++)
+            for (int tile = 0; tile < TILES; tile++) {
+                floats points[POINTS];
+                to_points(memory->strip + i * COLUMNS + OUTPUTS * tile, points);
+                UNROLL
+                for (int j = 0; j < POINTS; j++)
+                    memory->inputs[((i * POINTS + j) * PARTS_IN + part) * TILES + tile] = points[j];
+            }
+    }
+}
+
+static void read_slopes(const struct work *work, const struct tiles *tiles, struct memory *memory, float *bias_sums)
+{
+    const number *image = work->slopes + tiles->image * work->height * work->width * CHANNELS_OUT;
+    for (int part = 0; part < PARTS_OUT; part++) {
+        floats all = {0};
+        for (int tile = 0; tile < TILES; tile++) {
+            floats rows[POINTS][OUTPUTS];
+            for (int column = 0; column < OUTPUTS; column++) {
+                int64_t frame = tiles->left + tile * OUTPUTS + column;
+                floats slopes[OUTPUTS], points[POINTS], zero = {0};
+                UNROLL
+                for (int i = 0; i < OUTPUTS; i++) {
+                    int64_t band = tiles->top + i;
+                    int inside = frame < work->width && band < work->height;
+                    const number *place = image + (band * work->width + frame) * CHANNELS_OUT;
+                    slopes[i] = inside ? load(place, part, CHANNELS_OUT) : zero;
+                    all += slopes[i];
+                }
+                slopes_to_points(slopes, points);
+                UNROLL
+                for (int i = 0; i < POINTS; i++)
+                    rows[i][column] = points[i];
+            }
+            for (int i = 0; i < POINTS; i++) {
+                floats points[POINTS];
+                slopes_to_points(rows[i], points);
+                UNROLL
+                for (int j = 0; j < POINTS; j++)
+                    memory->outputs[((i * POINTS + j) * PARTS_OUT + part) * TILES + tile] = points[j];
+            }
+        }
+        for (int lane = 0; lane < LANES; lane++)
+            bias_sums[part * LANES + lane] += all[lane];
+    }
+}
+
+/* `count` tiles from `tile` on at one point: products of their inputs and the weights, summed over the inputs. */
+INLINE void multiply(const struct work *work, struct memory *memory, int point, int part, int tile, int count)
+{
+    const float *weights = work->weights + (int64_t)point * CHANNELS_IN * PADDED_OUT + part * LANES;
+    floats sums[GROUP] = {{0}};
+    for (int from = 0; from < PARTS_IN; from++) {
+        const float *inputs = (const float *)(memory->inputs + (point * PARTS_IN + from) * TILES + tile);
+        UNROLL
+        for (int lane = 0; lane < LANES; lane++) {
+            floats weight;
+            if (from * LANES + lane >= CHANNELS_IN)
+                break;
+            memcpy(&weight, weights + (from * LANES + lane) * PADDED_OUT, sizeof weight);
+            UNROLL
+            for (int i = 0; i < count; i++)
+                sums[i] += weight * inputs[i * LANES + lane];
+        }
+    }
+    UNROLL
+    for (int i = 0; i < count; i++)
+        memory->outputs[(point * PARTS_OUT + part) * TILES + tile + i] = sums[i];
+}
+
+static void write_outputs(const struct work *work, const struct tiles *tiles, const struct memory *memory)
+{
+    number *image = work->y + tiles->image * work->height * work->width * CHANNELS_OUT;
+    for (int part = 0; part < PARTS_OUT; part++) {
+        floats bias;
+        memcpy(&bias, work->bias + part * LANES, sizeof bias);
+        for (int tile = 0; tile < TILES && tiles->left + tile * OUTPUTS < work->width; tile++) {
+            floats rows[POINTS][OUTPUTS];
+            for (int i = 0; i < POINTS; i++) {
+                floats points[POINTS];
+                UNROLL
+                for (int j = 0; j < POINTS; j++)
+                    points[j] = memory->outputs[((i * POINTS + j) * PARTS_OUT + part) * TILES + tile];
+                from_points(points, rows[i]);
+            }
+            for (int column = 0; column < OUTPUTS; column++) {
+                int64_t frame = tiles->left + tile * OUTPUTS + column;
+                floats points[POINTS], y[OUTPUTS];
+                if (frame >= work->width)
+                    break;
+                UNROLL
+                for (int i = 0; i < POINTS; i++)
+                    points[i] = rows[i][column];
+                from_points(points, y);
+                UNROLL
+                for (int i = 0; i < OUTPUTS; i++) {
+                    int64_t band = tiles->top + i;
+                    if (band < work->height)
+                        store(image + (band * work->width + frame) * CHANNELS_OUT, part, CHANNELS_OUT, y[i] + bias);
+                }
+            }
+        }
+    }
+}
+
+/* Products of inputs and slopes of all tiles at one point, added to the sums. */
+INLINE void add_products(const struct memory *memory, int point, int from, int part, float *sums)
+{
+    const float *inputs = (const float *)(memory->inputs + (point * PARTS_IN + from) * TILES);
+    const floats *slopes = memory->outputs + (point * PARTS_OUT + part) * TILES;
+    float *place = sums + ((int64_t)point * CHANNELS_IN + from * LANES) * PADDED_OUT + part * LANES;
+    floats kept[LANES] = {{0}};
+    UNROLL
+    for (int lane = 0; lane < LANES; lane++)
+        if (from * LANES + lane < CHANNELS_IN)
+            memcpy(&kept[lane], place + lane * PADDED_OUT, sizeof kept[lane]);
+    for (int tile = 0; tile < TILES; tile++) {
+        UNROLL
+        for (int lane = 0; lane < LANES; lane++)
+            kept[lane] += slopes[tile] * inputs[tile * LANES + lane];
+    }
+    UNROLL
+    for (int lane = 0; lane < LANES; lane++)
+        if (from * LANES + lane < CHANNELS_IN)
+            memcpy(place + lane * PADDED_OUT, &kept[lane], sizeof kept[lane]);
+}
+
+static void convolve_tiles(void *given)
+{
+    const struct work *work = given;
+    struct memory *memory = (struct memory *)work->memory + omp_get_thread_num();
+    struct tiles tiles = first(work, omp_get_thread_num(), omp_get_num_threads());
+    while (next(work, &tiles)) {
+        read_inputs(work, &tiles, memory);
+        for (int point = 0; point < SQUARE; point++)
+            for (int part = 0; part < PARTS_OUT; part++) {
+                for (int tile = 0; tile + GROUP <= TILES; tile += GROUP)
+                    multiply(work, memory, point, part, tile, GROUP);
+                if (TILES % GROUP)
+                    multiply(work, memory, point, part, TILES - TILES % GROUP, TILES % GROUP);
+            }
+        write_outputs(work, &tiles, memory);
+    }
+}
+
+static void weigh_tiles(void *given)
+{
+    const struct work *work = given;
+    struct memory *memory = (struct memory *)work->memory + omp_get_thread_num();
+    float *sums = work->sums + (int64_t)omp_get_thread_num() * SQUARE * CHANNELS_IN * PADDED_OUT;
+    float *bias_sums = work->bias_sums + (int64_t)omp_get_thread_num() * PADDED_OUT;
+    struct tiles tiles = first(work, omp_get_thread_num(), omp_get_num_threads());
+    while (next(work, &tiles)) {
+        read_inputs(work, &tiles, memory);
+        read_slopes(work, &tiles, memory, bias_sums);
+        for (int point = 0; point < SQUARE; point++)
+            for (int from = 0; from < PARTS_IN; from++)
+                for (int part = 0; part < PARTS_OUT; part++)
+                    add_products(memory, point, from, part, sums);
+    }
+}
+
+/* Memory that a thread works in. */
+int64_t memory_bytes(void)
+{
+    return sizeof(struct memory);
+}
+
+/* y = x * weights + bias. Weights lie by point, input and output; they and bias have PADDED_OUT outputs. */
+void convolve(int threads, const void *x, const float *weights, const float *bias, void *y, void *memory,
+              int64_t images, int64_t height, int64_t width)
+{
+    struct work work = {.x = x, .weights = weights, .bias = bias, .y = y, .memory = memory};
+    work.images = images, work.height = height, work.width = width;
+    GOMP_parallel(convolve_tiles, &work, (unsigned)threads, 0);
+}
+
+/* Add up what weights and bias have done to slopes: sums of every thread, which lie as weights and bias do. */
+void weigh(int threads, const void *x, const void *slopes, float *sums, float *bias_sums, void *memory, int64_t images,
+           int64_t height, int64_t width)
+{
+    struct work work = {.x = x, .slopes = slopes, .sums = sums, .bias_sums = bias_sums, .memory = memory};
+    work.images = images, work.height = height, work.width = width;
+    GOMP_parallel(weigh_tiles, &work, (unsigned)threads, 0);
+}
