@@ -21,6 +21,7 @@ from coppice.networks.dcase2021 import DCASE2021
 from coppice.training.allocator import keep_freed_memory
 from coppice.training.layout import training_layout
 from coppice.training.precision import choose_precision
+from coppice.training.quick_layers import use_quick_layers_
 from coppice.training.settings import TrainingSettings
 from coppice.training.train import train
 from training_step import arithmetic, training_step
@@ -52,7 +53,8 @@ class OurTraining:
         keep_freed_memory()
         self.half = choose_precision().name == "bfloat16"
         self.network = DCASE2021(classes=CLASSES, bands=BANDS, frames=FRAMES).train()
-        self.network.to(memory_format=training_layout(self.network))
+        use_quick_layers_(self.network)
+        self.network.to(memory_format=training_layout(self.network, half=self.half))
         self.step = training_step(self.network, half=self.half)
         self.data = clips()
         self.sides: dict[str, tuple[Tensor, Tensor]] = {}

@@ -308,7 +308,7 @@ def test_what_cannot_work_is_refused_before_anything_is_trained(small, tmp_path,
 
 
 def test_axes_that_change_the_training_have_trainings_of_their_own(small):
-    folder = small("training.epochs: [1, 2]")
+    folder = small("training.learning_rate: [0.001, 0.01]")
     assert len({path.name for path in (folder / "base").glob("seed0-*")}) == 2
     assert len({row["base_log_loss"] for row in rows(folder)}) == 2
 

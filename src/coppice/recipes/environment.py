@@ -9,6 +9,8 @@ import torch
 
 from coppice import __version__
 from coppice.core.processor import processor
+from coppice.native.tensors import compiles
+from coppice.native.toolchain import compiler
 from coppice.training.devices.machines import ONE_DEVICE, Machines
 from coppice.training.precision import choose_precision
 
@@ -33,6 +35,7 @@ def environment(precision: str = "auto", machines: Machines = ONE_DEVICE) -> dic
         "cores": str(os.cpu_count()),
         "torch threads": str(torch.get_num_threads()),
         "training arithmetic": f"{chosen.name} ({chosen.reason})",
+        "training layers": _layers(),
         "evaluation arithmetic": "float32, scores in float64",
     }
     if machines.processes > 1:
@@ -44,3 +47,9 @@ def environment(precision: str = "auto", machines: Machines = ONE_DEVICE) -> dic
         except PackageNotFoundError:
             facts[package] = "not found"
     return facts
+
+
+def _layers() -> str:
+    if not compiles():
+        return "PyTorch's, as there is no C compiler for quicker ones"
+    return f"Winograd's convolutions and our own batch normalisation where they are quicker ({compiler().version})"

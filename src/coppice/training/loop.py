@@ -40,9 +40,9 @@ from coppice.training.fitting import Fitting
 from coppice.training.layout import training_layout
 from coppice.training.memory import plain_out_of_memory
 from coppice.training.precision import Precision
+from coppice.training.quick_layers import use_quick_layers_
 from coppice.training.settings import TrainingSettings
 from coppice.training.teacher import Lesson
-from coppice.training.winograd.layer import use_winograd_
 
 Inputs = Float[Tensor, "clips 1 mels frames"]
 Targets = Int[Tensor, " clips"]
@@ -147,9 +147,9 @@ def loop(
     settings, start = job.settings, start or job.resume
     keep_freed_memory()
     network = copy.deepcopy(job.network).float().train()
-    use_winograd_(network)
     if share is not None:
         see_whole_batch_(network, share)
+    use_quick_layers_(network)
     module = Fitting(
         network,
         settings,
@@ -160,7 +160,7 @@ def loop(
         share=share,
     )
     _hold_frozen_(module)
-    module.to(memory_format=training_layout(job.network))
+    module.to(memory_format=training_layout(job.network, half=job.precision.name == "bfloat16"))
     validates = len(job.validation[1]) > 0
     history = History()
     early = EarlyStopping(MONITOR, patience=settings.patience, mode="min")

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from coppice.native.tensors import compiles
 from coppice.networks.dcase2021 import DCASE2021
 from coppice.training.winograd import kernels
 from coppice.training.winograd.layer import WinogradConv2d, use_winograd_
@@ -95,14 +96,13 @@ def test_a_channel_too_many_is_refused_as_conv2d_refuses_it():
 
 def test_without_a_compiler_pytorch_convolves(monkeypatch, used):
     monkeypatch.setenv("CC", "no-such-compiler")
-    kernels.compiles.cache_clear()
-    kernels.kernels.cache_clear()
+    compiles.cache_clear()
     network = nn.Conv2d(16, 16, 7, padding=3)
     x = torch.randn(1, 16, 40, 100)
     try:
         assert torch.equal(swapped(network)(x), network(x))
     finally:
-        kernels.compiles.cache_clear()
+        compiles.cache_clear()
     assert not used
 
 

@@ -7,10 +7,8 @@
    Who compiles this sets CHANNELS_IN, CHANNELS_OUT, LANES, TILES (side by side, done at once), HALF (bfloat16 in place
    of float32), and gives the coefficients of the transforms in transforms.h. */
 
-#include <stdint.h>
-#include <string.h>
-
 #include "transforms.h"
+#include "vectors.h"
 
 enum {
     SQUARE = POINTS * POINTS,
@@ -22,62 +20,6 @@ enum {
     /* So many tiles at a time that no multiplication waits for the one before. */
     GROUP = LANES == 16 ? 5 : 8
 };
-
-typedef float floats __attribute__((vector_size(4 * LANES)));
-typedef int32_t ints __attribute__((vector_size(4 * LANES)));
-
-#define UNROLL _Pragma("GCC unroll 16")
-#define INLINE static inline __attribute__((always_inline))
-
-#if HALF
-typedef uint16_t number;
-typedef uint16_t numbers __attribute__((vector_size(2 * LANES)));
-
-INLINE floats wide(numbers given)
-{
-    return (floats)(__builtin_convertvector(given, ints) << 16);
-}
-
-INLINE numbers narrow(floats value)
-{
-    ints bits = (ints)value, real = value == value;
-    bits = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    return __builtin_convertvector((bits & real) | (0x7fc0 & ~real), numbers);
-}
-#else
-typedef float number;
-typedef floats numbers;
-
-INLINE floats wide(numbers given)
-{
-    return given;
-}
-
-INLINE numbers narrow(floats value)
-{
-    return value;
-}
-#endif
-
-/* Channels of one place from `part` on; lanes beyond the last channel are 0. */
-INLINE floats load(const number *place, int part, int channels)
-{
-    numbers given = {0};
-    if ((part + 1) * LANES <= channels)
-        memcpy(&given, place + part * LANES, sizeof given);
-    else
-        memcpy(&given, place + part * LANES, (size_t)(channels % LANES) * sizeof(number));
-    return wide(given);
-}
-
-INLINE void store(number *place, int part, int channels, floats value)
-{
-    numbers given = narrow(value);
-    if ((part + 1) * LANES <= channels)
-        memcpy(place + part * LANES, &given, sizeof given);
-    else
-        memcpy(place + part * LANES, &given, (size_t)(channels % LANES) * sizeof(number));
-}
 
 /* Points of POINTS numbers in a row: those of a pair share all products. */
 INLINE void to_points(const floats x[POINTS], floats points[POINTS])
@@ -163,10 +105,11 @@ struct tiles {
     int64_t unit, end, image, top, left;
 };
 
-/* The threads are those of PyTorch, whose OpenMP is in the process already. */
-void GOMP_parallel(void (*function)(void *), void *given, unsigned threads, unsigned flags);
-int omp_get_thread_num(void);
-int omp_get_num_threads(void);
+/* Channels of a place in one vector. */
+INLINE int channels_of(int part, int channels)
+{
+    return (part + 1) * LANES <= channels ? LANES : channels % LANES;
+}
 
 static int64_t units(const struct work *work)
 {
@@ -202,7 +145,7 @@ static void read_inputs(const struct work *work, const struct tiles *tiles, stru
             for (int i = 0; i < POINTS; i++) {
                 int64_t band = tiles->top - BEFORE + i;
                 int inside = frame >= 0 && frame < work->width && band >= 0 && band < work->height;
-                x[i] = inside ? load(image + (band * work->width + frame) * CHANNELS_IN, part, CHANNELS_IN) : zero;
+                x[i] = inside ? load(image + (band * work->width + frame) * CHANNELS_IN + part * LANES, channels_of(part, CHANNELS_IN)) : zero;
             }
             to_points(x, points);
             UNROLL
@@ -234,8 +177,8 @@ static void read_slopes(const struct work *work, const struct tiles *tiles, stru
                 for (int i = 0; i < OUTPUTS; i++) {
                     int64_t band = tiles->top + i;
                     int inside = frame < work->width && band < work->height;
-                    const number *place = image + (band * work->width + frame) * CHANNELS_OUT;
-                    slopes[i] = inside ? load(place, part, CHANNELS_OUT) : zero;
+                    const number *place = image + (band * work->width + frame) * CHANNELS_OUT + part * LANES;
+                    slopes[i] = inside ? load(place, channels_of(part, CHANNELS_OUT)) : zero;
                     all += slopes[i];
                 }
                 slopes_to_points(slopes, points);
@@ -268,7 +211,7 @@ INLINE void multiply(const struct work *work, struct memory *memory, int point, 
             floats weight;
             if (from * LANES + lane >= CHANNELS_IN)
                 break;
-            memcpy(&weight, weights + (from * LANES + lane) * PADDED_OUT, sizeof weight);
+            weight = load_floats(weights + (from * LANES + lane) * PADDED_OUT);
             UNROLL
             for (int i = 0; i < count; i++)
                 sums[i] += weight * inputs[i * LANES + lane];
@@ -283,8 +226,7 @@ static void write_outputs(const struct work *work, const struct tiles *tiles, co
 {
     number *image = work->y + tiles->image * work->height * work->width * CHANNELS_OUT;
     for (int part = 0; part < PARTS_OUT; part++) {
-        floats bias;
-        memcpy(&bias, work->bias + part * LANES, sizeof bias);
+        floats bias = load_floats(work->bias + part * LANES);
         for (int tile = 0; tile < TILES && tiles->left + tile * OUTPUTS < work->width; tile++) {
             floats rows[POINTS][OUTPUTS];
             for (int i = 0; i < POINTS; i++) {
@@ -306,8 +248,9 @@ static void write_outputs(const struct work *work, const struct tiles *tiles, co
                 UNROLL
                 for (int i = 0; i < OUTPUTS; i++) {
                     int64_t band = tiles->top + i;
+                    number *place = image + (band * work->width + frame) * CHANNELS_OUT + part * LANES;
                     if (band < work->height)
-                        store(image + (band * work->width + frame) * CHANNELS_OUT, part, CHANNELS_OUT, y[i] + bias);
+                        store(place, channels_of(part, CHANNELS_OUT), y[i] + bias);
                 }
             }
         }
@@ -324,7 +267,7 @@ INLINE void add_products(const struct memory *memory, int point, int from, int p
     UNROLL
     for (int lane = 0; lane < LANES; lane++)
         if (from * LANES + lane < CHANNELS_IN)
-            memcpy(&kept[lane], place + lane * PADDED_OUT, sizeof kept[lane]);
+            kept[lane] = load_floats(place + lane * PADDED_OUT);
     for (int tile = 0; tile < TILES; tile++) {
         UNROLL
         for (int lane = 0; lane < LANES; lane++)
@@ -333,7 +276,7 @@ INLINE void add_products(const struct memory *memory, int point, int from, int p
     UNROLL
     for (int lane = 0; lane < LANES; lane++)
         if (from * LANES + lane < CHANNELS_IN)
-            memcpy(place + lane * PADDED_OUT, &kept[lane], sizeof kept[lane]);
+            store_floats(place + lane * PADDED_OUT, kept[lane]);
 }
 
 static void convolve_tiles(void *given)

@@ -9,15 +9,11 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from coppice.core.errors import CoppiceError
-from coppice.native.library import ADDRESS, Library
-from coppice.native.toolchain import FLAGS, shared_library
-from coppice.training.winograd.transforms import OUTPUTS, TAPS, Transforms, transforms
+from coppice.native.library import ADDRESS
+from coppice.native.tensors import aligned_memory, lanes, tensor_library
+from coppice.training.winograd.transforms import OUTPUTS, Transforms, transforms
 
-_LINE = 64
 _MOST_TILES = 25  # side by side: with more, the points of a row of tiles leave the second cache
-# Vectors are passed between inlined functions alone, and NaN is asked for by comparing, not by flags.
-_FLAGS = (*FLAGS, "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi")
 _DECLARATIONS = f"""
 int64_t memory_bytes(void);
 void convolve(int threads, {ADDRESS} x, {ADDRESS} weights, {ADDRESS} bias, {ADDRESS} y, {ADDRESS} memory,
@@ -77,15 +73,23 @@ class Kernels:
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
-        self.lanes = lanes()
         self.transforms = transforms(shape.taps)
-        self._code = Library(shared_library(_sources(shape, self.lanes), flags=_FLAGS), _DECLARATIONS).functions
+        code = files(__package__).joinpath("convolution.c").read_text(encoding="utf-8")
+        library = tensor_library(
+            {"convolution.c": code, "transforms.h": _coefficients(self.transforms, shape.taps)},
+            _DECLARATIONS,
+            half=shape.half,
+            CHANNELS_IN=shape.channels,
+            CHANNELS_OUT=shape.filters,
+            TILES=shape.tiles,
+        )
+        self._code = library.functions
         self._memory_bytes = int(self._code.memory_bytes())
 
     @property
     def padded(self) -> int:
         """Filters up to whole vectors."""
-        return -(-self.shape.filters // self.lanes) * self.lanes
+        return -(-self.shape.filters // lanes()) * lanes()
 
     def convolve(
         self,
@@ -101,7 +105,7 @@ class Kernels:
         points = self._points(weight)
         y = torch.empty((images, self.shape.filters, height, width), dtype=x.dtype, memory_format=torch.channels_last)
         threads = torch.get_num_threads()
-        memory = _aligned(threads * self._memory_bytes)
+        memory = aligned_memory(threads * self._memory_bytes)
         places = [one.data_ptr() for one in (x, points, given, y, memory)]
         self._code.convolve(threads, *places, images, height, width)
         return y
@@ -115,7 +119,7 @@ class Kernels:
         threads = torch.get_num_threads()
         sums = torch.zeros(threads, size, size, channels, self.padded)
         bias = torch.zeros(threads, self.padded)
-        memory = _aligned(threads * self._memory_bytes)
+        memory = aligned_memory(threads * self._memory_bytes)
         places = [one.data_ptr() for one in (x, slopes, sums, bias, memory)]
         self._code.weigh(threads, *places, images, height, width)
         back = torch.from_numpy(self.transforms.weights)
@@ -140,34 +144,6 @@ def kernels(shape: Shape) -> Kernels:
     return Kernels(shape)
 
 
-@lru_cache(maxsize=1)
-def compiles() -> bool:
-    """Say whether this machine has a C compiler whose libraries use PyTorch's threads; tried once in a process."""
-    try:
-        kernels(Shape(1, 1, min(TAPS), 1, half=False))
-    except CoppiceError:
-        return False
-    return True
-
-
-def lanes() -> int:
-    """Return how many float32 numbers a vector of this processor holds, as far as PyTorch uses it; at least 8."""
-    return 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8
-
-
-def _sources(shape: Shape, vector: int) -> dict[str, str]:
-    said = {
-        "CHANNELS_IN": shape.channels,
-        "CHANNELS_OUT": shape.filters,
-        "LANES": vector,
-        "TILES": shape.tiles,
-        "HALF": int(shape.half),
-    }
-    code = files(__package__).joinpath("convolution.c").read_text(encoding="utf-8")
-    head = "".join(f"#define {name} {value}\n" for name, value in said.items())
-    return {"convolution.c": head + code, "transforms.h": _coefficients(transforms(shape.taps), shape.taps)}
-
-
 def _coefficients(by: Transforms, taps: int) -> str:
     """Write what the rows of the matrices do not share: of a pair of points, the values before the sign."""
     first = slice(1, by.points - 1, 2)
@@ -190,9 +166,3 @@ def _braces(values: np.ndarray) -> str:
     if values.ndim == 0:
         return f"{float(values)!r}f"
     return "{" + ", ".join(map(_braces, values)) + "}"
-
-
-def _aligned(size: int) -> Tensor:
-    """Return so many bytes that begin where a line of the cache does."""
-    memory = torch.empty(size + _LINE, dtype=torch.uint8)
-    return memory[-memory.data_ptr() % _LINE :][:size]

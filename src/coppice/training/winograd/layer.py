@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from coppice.native.tensors import compiles, lanes
 from coppice.training.winograd.convolution import winograd_convolution
-from coppice.training.winograd.kernels import compiles, lanes
 from coppice.training.winograd.transforms import TAPS
 from coppice.training.winograd.worth import has_matrix_instructions, is_worth
 
@@ -22,9 +22,7 @@ class WinogradConv2d(nn.Conv2d):
         x = input.bfloat16() if half else input
         if not self._is_worth(x):
             return super().forward(input)
-        with torch.autocast("cpu", enabled=False):
-            y = winograd_convolution(x, self.weight, self.bias)
-        # Batch normalisation of what is not a whole vector wide is slow in channels_last.
+        y = winograd_convolution(x, self.weight, self.bias)
         last = input.is_contiguous(memory_format=torch.channels_last)
         return y if last else y.contiguous()
 
