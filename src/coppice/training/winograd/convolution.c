@@ -17,8 +17,12 @@ enum {
     PARTS_IN = (CHANNELS_IN + LANES - 1) / LANES,
     PARTS_OUT = (CHANNELS_OUT + LANES - 1) / LANES,
     PADDED_OUT = PARTS_OUT * LANES,
-    /* So many tiles at a time that no multiplication waits for the one before. */
-    GROUP = LANES == 16 ? 5 : 8
+    SUMS = (SQUARE * CHANNELS_IN + 1) * PADDED_OUT, /* of weights as points, and of bias */
+    /* Tiles that are multiplied at a time: enough that no product waits for the one before, as far as there are
+       registers, and about as many every time. */
+    MOST = LANES == 16 ? 5 : 8,
+    GROUPS = (TILES + MOST - 1) / MOST,
+    GROUP = (TILES + GROUPS - 1) / GROUPS
 };
 
 /* Points of POINTS numbers in a row: those of a pair share all products. */
@@ -88,7 +92,7 @@ struct work {
     const number *x, *slopes;
     const float *weights, *bias;
     number *y;
-    float *sums, *bias_sums;
+    double *sums;
     char *memory;
     int64_t images, height, width;
 };
@@ -98,6 +102,7 @@ struct memory {
     floats strip[POINTS * COLUMNS];
     floats inputs[SQUARE * PARTS_IN * TILES];
     floats outputs[SQUARE * PARTS_OUT * TILES];
+    float sums[SUMS]; /* of one image */
 };
 
 /* A row of tiles, and the next one with every call of `next`. */
@@ -163,7 +168,7 @@ static void read_inputs(const struct work *work, const struct tiles *tiles, stru
     }
 }
 
-static void read_slopes(const struct work *work, const struct tiles *tiles, struct memory *memory, float *bias_sums)
+static void read_slopes(const struct work *work, const struct tiles *tiles, struct memory *memory)
 {
     const number *image = work->slopes + tiles->image * work->height * work->width * CHANNELS_OUT;
     for (int part = 0; part < PARTS_OUT; part++) {
@@ -195,7 +200,7 @@ static void read_slopes(const struct work *work, const struct tiles *tiles, stru
             }
         }
         for (int lane = 0; lane < LANES; lane++)
-            bias_sums[part * LANES + lane] += all[lane];
+            memory->sums[SQUARE * CHANNELS_IN * PADDED_OUT + part * LANES + lane] += all[lane];
     }
 }
 
@@ -258,11 +263,11 @@ static void write_outputs(const struct work *work, const struct tiles *tiles, co
 }
 
 /* Products of inputs and slopes of all tiles at one point, added to the sums. */
-INLINE void add_products(const struct memory *memory, int point, int from, int part, float *sums)
+INLINE void add_products(struct memory *memory, int point, int from, int part)
 {
     const float *inputs = (const float *)(memory->inputs + (point * PARTS_IN + from) * TILES);
     const floats *slopes = memory->outputs + (point * PARTS_OUT + part) * TILES;
-    float *place = sums + ((int64_t)point * CHANNELS_IN + from * LANES) * PADDED_OUT + part * LANES;
+    float *place = memory->sums + (point * CHANNELS_IN + from * LANES) * PADDED_OUT + part * LANES;
     floats kept[LANES] = {{0}};
     UNROLL
     for (int lane = 0; lane < LANES; lane++)
@@ -297,21 +302,34 @@ static void convolve_tiles(void *given)
     }
 }
 
+/* Images are added in float64, or the last digits would go with the size of the batch. */
+static void add_image(struct memory *memory, double *sums)
+{
+    for (int i = 0; i < SUMS; i++)
+        sums[i] += memory->sums[i];
+    memset(memory->sums, 0, sizeof memory->sums);
+}
+
 static void weigh_tiles(void *given)
 {
     const struct work *work = given;
     struct memory *memory = (struct memory *)work->memory + omp_get_thread_num();
-    float *sums = work->sums + (int64_t)omp_get_thread_num() * SQUARE * CHANNELS_IN * PADDED_OUT;
-    float *bias_sums = work->bias_sums + (int64_t)omp_get_thread_num() * PADDED_OUT;
+    double *sums = work->sums + (int64_t)omp_get_thread_num() * SUMS;
     struct tiles tiles = first(work, omp_get_thread_num(), omp_get_num_threads());
+    int64_t image = -1;
+    memset(memory->sums, 0, sizeof memory->sums);
     while (next(work, &tiles)) {
+        if (tiles.image != image)
+            add_image(memory, sums);
+        image = tiles.image;
         read_inputs(work, &tiles, memory);
-        read_slopes(work, &tiles, memory, bias_sums);
+        read_slopes(work, &tiles, memory);
         for (int point = 0; point < SQUARE; point++)
             for (int from = 0; from < PARTS_IN; from++)
                 for (int part = 0; part < PARTS_OUT; part++)
-                    add_products(memory, point, from, part, sums);
+                    add_products(memory, point, from, part);
     }
+    add_image(memory, sums);
 }
 
 /* Memory that a thread works in. */
@@ -329,11 +347,11 @@ void convolve(int threads, const void *x, const float *weights, const float *bia
     GOMP_parallel(convolve_tiles, &work, (unsigned)threads, 0);
 }
 
-/* Add up what weights and bias have done to slopes: sums of every thread, which lie as weights and bias do. */
-void weigh(int threads, const void *x, const void *slopes, float *sums, float *bias_sums, void *memory, int64_t images,
-           int64_t height, int64_t width)
+/* Add up what weights, and after them bias, have done to slopes: sums of every thread, which lie as those do. */
+void weigh(int threads, const void *x, const void *slopes, double *sums, void *memory, int64_t images, int64_t height,
+           int64_t width)
 {
-    struct work work = {.x = x, .slopes = slopes, .sums = sums, .bias_sums = bias_sums, .memory = memory};
+    struct work work = {.x = x, .slopes = slopes, .sums = sums, .memory = memory};
     work.images = images, work.height = height, work.width = width;
     GOMP_parallel(weigh_tiles, &work, (unsigned)threads, 0);
 }

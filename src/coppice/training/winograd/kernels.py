@@ -18,8 +18,8 @@ _DECLARATIONS = f"""
 int64_t memory_bytes(void);
 void convolve(int threads, {ADDRESS} x, {ADDRESS} weights, {ADDRESS} bias, {ADDRESS} y, {ADDRESS} memory,
               int64_t images, int64_t height, int64_t width);
-void weigh(int threads, {ADDRESS} x, {ADDRESS} slopes, {ADDRESS} sums, {ADDRESS} bias_sums, {ADDRESS} memory,
-           int64_t images, int64_t height, int64_t width);
+void weigh(int threads, {ADDRESS} x, {ADDRESS} slopes, {ADDRESS} sums, {ADDRESS} memory, int64_t images,
+           int64_t height, int64_t width);
 """
 
 
@@ -116,15 +116,15 @@ class Kernels:
         """Return the gradients of weight and bias."""
         images, channels, height, width = x.shape
         filters, size = self.shape.filters, self.transforms.points
-        threads = torch.get_num_threads()
-        sums = torch.zeros(threads, size, size, channels, self.padded)
-        bias = torch.zeros(threads, self.padded)
+        threads, weights = torch.get_num_threads(), size * size * channels * self.padded
+        sums = torch.zeros(threads, weights + self.padded, dtype=torch.float64)
         memory = aligned_memory(threads * self._memory_bytes)
-        places = [one.data_ptr() for one in (x, slopes, sums, bias, memory)]
+        places = [one.data_ptr() for one in (x, slopes, sums, memory)]
         self._code.weigh(threads, *places, images, height, width)
+        of_points, of_bias = sums.sum(0).split([weights, self.padded])
         back = torch.from_numpy(self.transforms.weights)
-        weight = torch.einsum("pi,pqcf,qj->fcij", back, sums.sum(0, dtype=torch.float64), back)[:filters]
-        return weight.float(), bias.sum(0)[:filters]
+        of_weight = torch.einsum("pi,pqcf,qj->fcij", back, of_points.view(size, size, channels, -1), back)
+        return of_weight[:filters].float(), of_bias[:filters].float()
 
     def _points(self, weight: Float32[Tensor, "filters channels taps taps"]) -> Float32[Tensor, "points points c f"]:
         to = torch.from_numpy(self.transforms.weights)
