@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from coppice.native.tensors import compiles
+from coppice.training.batch_norm.layer import is_narrow
 
 
 def training_layout(network: nn.Module, *, half: bool = False) -> torch.memory_format:
@@ -28,5 +29,5 @@ def training_layout(network: nn.Module, *, half: bool = False) -> torch.memory_f
     torch.contiguous_format
     """
     widths = [layer.out_channels for layer in network.modules() if isinstance(layer, nn.Conv2d)]
-    wide = all(width >= 16 and width % 8 == 0 for width in widths)
-    return torch.channels_last if widths and (wide or half or compiles()) else torch.contiguous_format
+    quick = half or compiles() or not any(map(is_narrow, widths))
+    return torch.channels_last if widths and quick else torch.contiguous_format

@@ -32,7 +32,7 @@ def quick(layer: nn.Module) -> nn.Module:
     return other
 
 
-def images(channels: int, frames: int = 100) -> torch.Tensor:
+def images(channels: int, frames: int = 150) -> torch.Tensor:
     return torch.randn(4, channels, 40, frames).contiguous(memory_format=LAST)
 
 
@@ -57,7 +57,7 @@ def test_running_statistics_follow_as_pytorchs_do(momentum, used):
         (nn.BatchNorm2d(11, affine=False), images(11)),
         (nn.BatchNorm2d(11, track_running_stats=False), images(11)),
         (nn.BatchNorm2d(11), images(11).contiguous()),
-        (nn.BatchNorm2d(11), images(11, frames=1)),
+        (nn.BatchNorm2d(11), images(11, frames=10)),
         (nn.BatchNorm2d(16), images(16)),
         (nn.BatchNorm2d(11).double(), images(11).double()),
     ],

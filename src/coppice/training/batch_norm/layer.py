@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from coppice.native.tensors import compiles
 from coppice.training.batch_norm.normalisation import batch_normalisation
 
-# Numbers below which the passes take less time than the few sums around them. With channels that do not fill vectors,
-# PyTorch takes many times longer.
-_LEAST, _LEAST_UNEVEN, _VECTOR = 2_000_000, 50_000, 8
+# Numbers below which the passes take less time than the few small sums between them, as measured: where PyTorch is
+# slow, because channels do not fill its vectors, and where it is not, but reads and writes more than needs be.
+_LEAST_NARROW, _LEAST_HALF = 200_000, 4_000_000
 
 
 class QuickBatchNorm2d(nn.BatchNorm2d):
@@ -42,10 +42,26 @@ class QuickBatchNorm2d(nn.BatchNorm2d):
             and self.weight.dtype == torch.float32
             and x.dim() == 4
             and x.shape[1] == self.num_features
-            and x.numel() >= max(_LEAST_UNEVEN if x.shape[1] % _VECTOR else _LEAST, 2 * x.shape[1])
+            and _is_much(x)
             and x.is_contiguous(memory_format=torch.channels_last)
             and compiles()
         )
+
+
+def is_narrow(channels: int) -> bool:
+    """Say whether so many channels do not fill the vectors of PyTorch's batch normalisation in channels_last.
+
+    Examples
+    --------
+    >>> [is_narrow(channels) for channels in (8, 11, 16, 24)]
+    [True, True, False, False]
+    """
+    return channels < 16 or channels % 8 != 0
+
+
+def _is_much(x: Tensor) -> bool:
+    narrow, half = is_narrow(x.shape[1]), x.dtype == torch.bfloat16
+    return (narrow and x.numel() >= _LEAST_NARROW) or (half and x.numel() >= _LEAST_HALF)
 
 
 def use_quick_batch_norm_(network: nn.Module) -> None:

@@ -76,7 +76,7 @@ class Kernels:
         self.transforms = transforms(shape.taps)
         code = files(__package__).joinpath("convolution.c").read_text(encoding="utf-8")
         library = tensor_library(
-            {"convolution.c": code, "transforms.h": _coefficients(self.transforms, shape.taps)},
+            {"convolution.c": code, "transforms.h": coefficients(self.transforms, shape.taps)},
             _DECLARATIONS,
             half=shape.half,
             CHANNELS_IN=shape.channels,
@@ -144,8 +144,8 @@ def kernels(shape: Shape) -> Kernels:
     return Kernels(shape)
 
 
-def _coefficients(by: Transforms, taps: int) -> str:
-    """Write what the rows of the matrices do not share: of a pair of points, the values before the sign."""
+def coefficients(by: Transforms, taps: int) -> str:
+    """Return ``transforms.h``: what the rows of the matrices do not share, of a pair of points once."""
     first = slice(1, by.points - 1, 2)
     tables = {
         "AT_ZERO": by.inputs[0, 0::2],
