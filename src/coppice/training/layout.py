@@ -29,5 +29,5 @@ def training_layout(network: nn.Module, *, half: bool = False) -> torch.memory_f
     torch.contiguous_format
     """
     widths = [layer.out_channels for layer in network.modules() if isinstance(layer, nn.Conv2d)]
-    quick = half or compiles() or not any(map(is_narrow, widths))
-    return torch.channels_last if widths and quick else torch.contiguous_format
+    quick = not torch.cuda.is_available() and (half or compiles())
+    return torch.channels_last if widths and (quick or not any(map(is_narrow, widths))) else torch.contiguous_format
