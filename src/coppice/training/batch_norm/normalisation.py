@@ -51,7 +51,7 @@ def batch_normalisation(
     >>> y.mean((0, 2, 3)).round(decimals=5).abs().tolist()
     [0.0, 0.0]
     """
-    y, mean, variance = _Normalisation.apply(x, weight, bias, eps)  # type: ignore[no-untyped-call]
+    y, mean, variance = _Normalisation.apply(x, weight, bias, eps)
     return y, mean, variance
 
 
@@ -72,7 +72,7 @@ class _Normalisation(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(context: Any, slopes: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(context: Any, slopes: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, deviation = context.saved_tensors
         code, count = _kernels(x), x.numel() // x.shape[1]
         slopes = slopes.to(x.dtype).contiguous(memory_format=torch.channels_last)

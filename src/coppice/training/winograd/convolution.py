@@ -48,7 +48,7 @@ def winograd_convolution(
     >>> winograd_convolution(x, weight)[0, 0, 0].round(decimals=4).tolist()
     [4.0, 6.0, 6.0, 6.0, 6.0, 6.0, 6.0, 4.0]
     """
-    found: Tensor = _Convolution.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+    found: Tensor = _Convolution.apply(x, weight, bias)
     return found
 
 
@@ -61,7 +61,7 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(context: Any, slopes: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # type: ignore[override]
+    def backward(context: Any, slopes: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = context.saved_tensors
         slopes = slopes.contiguous(memory_format=torch.channels_last)
         of_x, of_weight, of_bias = context.needs_input_grad
