@@ -66,5 +66,5 @@ def lanes() -> int:
 
 def aligned_memory(size: int) -> Tensor:
     """Return so many bytes that begin where a line of the cache does."""
-    memory = torch.empty(size + _LINE, dtype=torch.uint8)
+    memory = torch.empty(size + _LINE, dtype=torch.uint8, device="cpu")
     return memory[-memory.data_ptr() % _LINE :][:size]

@@ -131,3 +131,19 @@ def test_gradients_nobody_needs_are_not_computed():
     winograd_convolution(x, weight).sum().backward()
     assert x.grad is None
     assert weight.grad is not None
+
+
+def test_a_default_type_of_float64_changes_nothing():
+    generator = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(1, 16, 10, 60, generator=generator), torch.randn(16, 16, 5, 5, generator=generator)
+    weight.requires_grad_()
+    results = []
+    for kind in (torch.float32, torch.float64):
+        torch.set_default_dtype(kind)
+        try:
+            y = winograd_convolution(x, weight)
+            (gradient,) = torch.autograd.grad(y.square().sum(), weight)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        results.append((y, gradient))
+    assert all(map(torch.equal, *results))

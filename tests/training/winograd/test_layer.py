@@ -106,6 +106,12 @@ def test_without_a_compiler_pytorch_convolves(monkeypatch, used):
     assert not used
 
 
+@pytest.mark.usefixtures("needs_a_compiler")
+def test_types_that_do_not_go_together_are_refused_as_conv2d_refuses_them():
+    with pytest.raises(RuntimeError, match="type"):
+        swapped(nn.Conv2d(16, 16, 7, padding=3))(torch.zeros(1, 16, 40, 500, dtype=torch.bfloat16))
+
+
 def test_few_channels_small_images_and_heavy_layers_are_left_to_pytorch():
     assert is_worth(16, 16, 7, **SIZE)
     assert not is_worth(1, 16, 7, **SIZE | {"half": True})

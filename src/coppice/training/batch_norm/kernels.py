@@ -79,7 +79,7 @@ class Kernels:
         return values.float().repeat(self._places)
 
     def _sums(self, x: Images) -> Float64[Tensor, "threads two places channels"]:
-        return torch.zeros(torch.get_num_threads(), 2, self._places, x.shape[1], dtype=torch.float64)
+        return x.new_zeros(torch.get_num_threads(), 2, self._places, x.shape[1], dtype=torch.float64)
 
     def _of_all(self, sums: Float64[Tensor, "threads two places channels"]) -> tuple[PerChannel, PerChannel]:
         first, second = sums.sum((0, 2))

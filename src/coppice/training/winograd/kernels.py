@@ -99,11 +99,16 @@ class Kernels:
     ) -> Float[Tensor, "images filters bands frames"]:
         """Return the convolution with zeros around; numbers lie channels last, in and out."""
         images, _, height, width = x.shape
-        given = torch.zeros(self.padded)
+        given = weight.new_zeros(self.padded)
         if bias is not None:
             given[: self.shape.filters] = bias
         points = self._points(weight)
-        y = torch.empty((images, self.shape.filters, height, width), dtype=x.dtype, memory_format=torch.channels_last)
+        y = torch.empty(
+            (images, self.shape.filters, height, width),
+            dtype=x.dtype,
+            device=x.device,
+            memory_format=torch.channels_last,
+        )
         threads = torch.get_num_threads()
         memory = aligned_memory(threads * self._memory_bytes)
         places = [one.data_ptr() for one in (x, points, given, y, memory)]
@@ -117,7 +122,7 @@ class Kernels:
         images, channels, height, width = x.shape
         filters, size = self.shape.filters, self.transforms.points
         threads, weights = torch.get_num_threads(), size * size * channels * self.padded
-        sums = torch.zeros(threads, weights + self.padded, dtype=torch.float64)
+        sums = x.new_zeros(threads, weights + self.padded, dtype=torch.float64)
         memory = aligned_memory(threads * self._memory_bytes)
         places = [one.data_ptr() for one in (x, slopes, sums, memory)]
         self._code.weigh(threads, *places, images, height, width)

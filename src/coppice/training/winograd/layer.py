@@ -20,14 +20,14 @@ class WinogradConv2d(nn.Conv2d):
         """Return the convolution, in the layout and, under autocast, the type that ``Conv2d`` would give."""
         half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
         x = input.bfloat16() if half else input
-        if not self._is_worth(x):
+        if not self._is_worth(x, half=half):
             return super().forward(input)
         y = winograd_convolution(x, self.weight, self.bias)
         last = input.is_contiguous(memory_format=torch.channels_last)
         return y if last else y.contiguous()
 
-    def _is_worth(self, x: Tensor) -> bool:
-        known = x.dtype in (torch.float32, torch.bfloat16) and self.weight.dtype == torch.float32
+    def _is_worth(self, x: Tensor, *, half: bool) -> bool:
+        known = x.dtype == (torch.bfloat16 if half else torch.float32) and self.weight.dtype == torch.float32
         if x.device.type != "cpu" or x.dim() != 4 or not known or x.shape[1] != self.in_channels:
             return False
         worth = is_worth(
@@ -36,7 +36,7 @@ class WinogradConv2d(nn.Conv2d):
             self.kernel_size[0],
             bands=x.shape[2],
             frames=x.shape[3],
-            half=x.dtype == torch.bfloat16,
+            half=half,
             lanes=lanes(),
             matrices=has_matrix_instructions(),
         )
