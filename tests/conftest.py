@@ -17,9 +17,11 @@ import torch
 
 from chromium import PROGRAMS, Browser, chromium_program
 from coppice.audio.front_end import front_end
+from coppice.core.errors import CoppiceError
 from coppice.datasets.clips import make_dataset
 from coppice.datasets.prepare import Prepared
 from coppice.datasets.splits import Split
+from coppice.native.toolchain import compiler
 from side_by_side import FolderScheduling
 
 ROOT = Path(__file__).parents[1]
@@ -33,6 +35,18 @@ def pytest_xdist_make_scheduler(config, log):
 @pytest.fixture(autouse=True)
 def fixed_seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def machine_code(tmp_path_factory):
+    """What the C compiler of this machine makes, if there is one, stays among the files of the tests."""
+    try:
+        compiler()
+    except CoppiceError as error:
+        pytest.skip(str(error))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COPPICE_CACHE", str(tmp_path_factory.mktemp("machine-code")))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

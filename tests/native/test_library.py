@@ -9,6 +9,8 @@ from coppice.core.errors import CoppiceError
 from coppice.native.library import ADDRESS, Library
 from coppice.native.toolchain import shared_library
 
+pytestmark = pytest.mark.usefixtures("machine_code")
+
 
 def test_arrays_are_given_by_where_they_begin():
     source = "void twice(float *numbers, int count) { for (int i = 0; i < count; i++) numbers[i] *= 2.0f; }"

@@ -36,7 +36,7 @@ def images(channels: int, frames: int = 150) -> torch.Tensor:
     return torch.randn(4, channels, 40, frames).contiguous(memory_format=LAST)
 
 
-@pytest.mark.usefixtures("needs_a_compiler")
+@pytest.mark.usefixtures("machine_code")
 @pytest.mark.parametrize("momentum", [0.1, None])
 def test_running_statistics_follow_as_pytorchs_do(momentum, used):
     plain = nn.BatchNorm2d(11, momentum=momentum).train()
@@ -49,7 +49,7 @@ def test_running_statistics_follow_as_pytorchs_do(momentum, used):
         torch.testing.assert_close(other.state_dict()[name], value, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.usefixtures("needs_a_compiler")
+@pytest.mark.usefixtures("machine_code")
 @pytest.mark.parametrize(
     ("layer", "x"),
     [
@@ -69,7 +69,7 @@ def test_all_else_is_left_to_pytorch(layer, x, used):
     assert not used
 
 
-@pytest.mark.usefixtures("needs_a_compiler")
+@pytest.mark.usefixtures("machine_code")
 def test_a_channel_too_many_is_refused_as_pytorch_refuses_it():
     with pytest.raises(RuntimeError, match="running_mean"):
         quick(nn.BatchNorm2d(11))(images(12))
@@ -85,7 +85,7 @@ def test_parameters_buffers_and_names_stay():
     assert list(network.state_dict()) == names
 
 
-@pytest.mark.usefixtures("needs_a_compiler")
+@pytest.mark.usefixtures("machine_code")
 def test_weights_that_are_frozen_get_no_gradient():
     layer = quick(nn.BatchNorm2d(11))
     layer.weight.requires_grad_(False)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from coppice.training.batch_norm.normalisation import batch_normalisation
 
-pytestmark = pytest.mark.usefixtures("needs_a_compiler")
+pytestmark = pytest.mark.usefixtures("machine_code")
 EPS = 1e-3
 LAST = torch.channels_last
 

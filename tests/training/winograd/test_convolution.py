@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from coppice.training.winograd.convolution import winograd_convolution
 
-pytestmark = pytest.mark.usefixtures("needs_a_compiler")
+pytestmark = pytest.mark.usefixtures("machine_code")
 # Of what is summed up, relative to the size of the result. Seven taps have ten points, and those the largest errors.
 OUTPUT_ERROR, WEIGHT_ERROR = 1e-4, 1e-3
 SHAPES = [

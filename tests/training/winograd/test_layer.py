@@ -35,7 +35,7 @@ def used(monkeypatch):
     return shapes
 
 
-@pytest.mark.usefixtures("needs_a_compiler")
+@pytest.mark.usefixtures("machine_code")
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 def test_a_network_gives_what_it_gave_in_the_same_layout_and_type(half, layout, used):
@@ -52,7 +52,7 @@ def test_a_network_gives_what_it_gave_in_the_same_layout_and_type(half, layout, 
     torch.testing.assert_close(found, plain, atol=0.02 if half else 1e-4, rtol=0.02 if half else 1e-3)
 
 
-@pytest.mark.usefixtures("needs_a_compiler")
+@pytest.mark.usefixtures("machine_code")
 def test_the_layers_of_the_dcase_2021_baseline_with_many_products_are_the_ones_that_change(used):
     swapped(DCASE2021(frames=250))(torch.randn(1, 1, 40, 250))
     assert used == [(16, 16), (16, 32)]
@@ -88,7 +88,7 @@ def test_parameters_names_and_hooks_stay():
     assert len(seen) == 1
 
 
-@pytest.mark.usefixtures("needs_a_compiler")
+@pytest.mark.usefixtures("machine_code")
 def test_a_channel_too_many_is_refused_as_conv2d_refuses_it():
     with pytest.raises(RuntimeError, match="expected input"):
         swapped(nn.Conv2d(16, 16, 7, padding=3))(torch.zeros(1, 17, 40, 500))
@@ -106,7 +106,7 @@ def test_without_a_compiler_pytorch_convolves(monkeypatch, used):
     assert not used
 
 
-@pytest.mark.usefixtures("needs_a_compiler")
+@pytest.mark.usefixtures("machine_code")
 def test_types_that_do_not_go_together_are_refused_as_conv2d_refuses_them():
     with pytest.raises(RuntimeError, match="type"):
         swapped(nn.Conv2d(16, 16, 7, padding=3))(torch.zeros(1, 16, 40, 500, dtype=torch.bfloat16))
