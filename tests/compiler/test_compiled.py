@@ -1,4 +1,6 @@
+import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -235,6 +237,15 @@ def test_threads_may_call_it_at_once(used):
     for thread in threads:
         thread.join()
     assert all((found[number] == expected[number]).all() for number in range(4))
+
+
+def test_a_call_outlives_its_network():
+    fast = cp.compile(nn.Conv1d(1, 2, 3), example=torch.zeros(1, 1, 9))
+    call, library = fast.call(np.zeros((1, 1, 9), np.float32)), weakref.ref(fast.library)
+    del fast
+    gc.collect()
+    assert library() is not None  # else its code is no longer in memory
+    call()
 
 
 def test_networks_of_one_shape_keep_their_own_weights():

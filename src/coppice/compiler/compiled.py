@@ -76,7 +76,7 @@ class CompiledNetwork:
             return lambda: self(given)
         found = np.empty(self._classes, np.float32)
         run, source, target, place = self._run, given.ctypes.data, found.ctypes.data, self._work()
-        kept = (given, found, self._own.memory)
+        kept = (self.library, given, found, self._own.memory)  # without the library, its code would be gone
         return lambda: run(source, target, place) or kept
 
     def _work(self) -> int:
