@@ -77,7 +77,8 @@ def fit(
 
     Adam on cross-entropy, unless the settings say otherwise; validation log-loss decides when to stop, and which
     epoch's weights are kept. On a processor with bfloat16 instructions the step runs in bfloat16 autocast, in the
-    layout that :func:`coppice.training.layout.training_layout` chooses; evaluation elsewhere is float32.
+    layout that :func:`coppice.training.layout.training_layout` chooses and with layers of our own where they are
+    quicker (:func:`coppice.training.quick_layers.use_quick_layers_`); evaluation elsewhere is float32.
 
     Parameters
     ----------
