@@ -49,7 +49,7 @@ INLINE void to_points(const floats x[POINTS], floats points[POINTS])
     }
 }
 
-/* OUTPUTS sums of points. */
+/* OUTPUTS sums of points: the outputs of a row. */
 INLINE void from_points(const floats points[POINTS], floats y[OUTPUTS])
 {
     floats sum[PAIRS], difference[PAIRS];
@@ -148,9 +148,10 @@ static void read_inputs(const struct work *work, const struct tiles *tiles, stru
             floats x[POINTS], points[POINTS], zero = {0};
             UNROLL
             for (int i = 0; i < POINTS; i++) {
-                int64_t band = tiles->top - BEFORE + i;
+                int64_t band = tiles->top - BEFORE + i, place = band * work->width + frame;
                 int inside = frame >= 0 && frame < work->width && band >= 0 && band < work->height;
-                x[i] = inside ? load(image + (band * work->width + frame) * CHANNELS_IN + part * LANES, channels_of(part, CHANNELS_IN)) : zero;
+                int channels = channels_of(part, CHANNELS_IN);
+                x[i] = inside ? load(image + place * CHANNELS_IN + part * LANES, channels) : zero;
             }
             to_points(x, points);
             UNROLL
