@@ -181,10 +181,10 @@ static void read_slopes(const struct work *work, const struct tiles *tiles, stru
                 floats slopes[OUTPUTS], points[POINTS], zero = {0};
                 UNROLL
                 for (int i = 0; i < OUTPUTS; i++) {
-                    int64_t band = tiles->top + i;
+                    int64_t band = tiles->top + i, place = band * work->width + frame;
                     int inside = frame < work->width && band < work->height;
-                    const number *place = image + (band * work->width + frame) * CHANNELS_OUT + part * LANES;
-                    slopes[i] = inside ? load(place, channels_of(part, CHANNELS_OUT)) : zero;
+                    int channels = channels_of(part, CHANNELS_OUT);
+                    slopes[i] = inside ? load(image + place * CHANNELS_OUT + part * LANES, channels) : zero;
                     all += slopes[i];
                 }
                 slopes_to_points(slopes, points);
@@ -253,10 +253,10 @@ static void write_outputs(const struct work *work, const struct tiles *tiles, co
                 from_points(points, y);
                 UNROLL
                 for (int i = 0; i < OUTPUTS; i++) {
-                    int64_t band = tiles->top + i;
-                    number *place = image + (band * work->width + frame) * CHANNELS_OUT + part * LANES;
+                    int64_t band = tiles->top + i, place = band * work->width + frame;
+                    int channels = channels_of(part, CHANNELS_OUT);
                     if (band < work->height)
-                        store(place, channels_of(part, CHANNELS_OUT), y[i] + bias);
+                        store(image + place * CHANNELS_OUT + part * LANES, channels, y[i] + bias);
                 }
             }
         }
