@@ -51,5 +51,5 @@ def environment(precision: str = "auto", machines: Machines = ONE_DEVICE) -> dic
 
 def _layers() -> str:
     if not compiles():
-        return "PyTorch's, as there is no C compiler for quicker ones"
+        return "PyTorch's, as there is no C compiler here that makes quicker ones"
     return f"Winograd's convolutions and our own batch normalisation where they are quicker ({compiler().version})"

@@ -17,7 +17,7 @@ def is_worth(
 ) -> bool:
     """Say whether a convolution of stride one with zeros around is clearly faster by minimal filtering.
 
-    ``benchmarks/bench_winograd.py`` measures what this estimates.
+    ``benchmarks/bench_training.py`` measures what comes of it.
 
     Parameters
     ----------
