@@ -16,7 +16,7 @@ import coppice as cp
 from coppice.compiler.compiled import compile_planned
 from coppice.compiler.planned import TARGETS, planned
 from coppice.compiler.programs import network_program
-from coppice.compiler.steps import RELU, Activation, Convolution, Pooling
+from coppice.compiler.steps import RELU, Activation, Combine, Convolution, Pool, Pooling, Program, pooled_shape
 from coppice.compiler.tiles import channels_at_once
 from coppice.core.errors import CoppiceError
 from coppice.native.toolchain import compiler
@@ -97,6 +97,90 @@ def test_any_convolution_is_computed_on_both_targets(
         return
     for target in TARGETS:
         agree(program, target=target)
+
+
+# Strides of rows, of frames, of both, and more of these than vectors are parted for; rows that share zeros or do not.
+@pytest.mark.parametrize(
+    "stride, kernel, padding, groups",
+    [
+        ((2, 2), (3, 3), (1, 1, 1, 1), 1),
+        ((2, 1), (3, 3), (1, 1, 1, 1), 4),
+        ((1, 2), (3, 3), (1, 1, 1, 1), 4),
+        ((2, 2), (1, 1), (0, 0, 0, 0), 1),
+        ((3, 3), (2, 5), (2, 2, 0, 4), 2),
+        ((1, 2), (4, 4), (0, 3, 2, 0), 1),
+    ],
+)
+def test_rows_and_frames_that_are_left_out_are_not_computed_with(stride, kernel, padding, groups):
+    step = random_convolution(
+        np.random.default_rng(0), (8, 4 // groups, *kernel), stride=stride, padding=padding, groups=groups
+    )
+    for frames in (9, 17, 33):
+        agree(of_convolution(step, (4, 20, frames)), target="simd")
+
+
+def test_a_narrow_kernel_that_goes_over_zeros_on_both_sides_is_pooled():
+    step = random_convolution(
+        np.random.default_rng(0), (10, 3, 4, 1), padding=(3, 1, 0, 2), pooling=Pooling("average", (3, 2), (3, 2))
+    )
+    agree(of_convolution(step, (3, 12, 29)), target="simd")
+
+
+def pool_alone(pooling, shape):
+    made = pooled_shape(pooling, shape)
+    step = Pool("pool", ("x",), "y", pooling=pooling)
+    return Program((step,), {"x": shape, "y": made}, "x", {"output": "y"})
+
+
+@pytest.mark.parametrize(
+    "kernel, stride, padding",
+    [
+        ((3, 3), (1, 2), (1, 1, 1, 1)),
+        ((3, 3), (2, 2), (1, 1, 1, 1)),
+        ((2, 2), (2, 2), (0, 0, 0, 0)),
+        ((3, 5), (1, 1), (0, 2, 1, 0)),
+        ((4, 3), (2, 3), (2, 1, 1, 1)),
+    ],
+)
+@pytest.mark.parametrize("kind, counts", [("max", False), ("average", False), ("average", True)])
+def test_windows_that_overlap_or_lie_beyond_the_edge_are_pooled(kernel, stride, padding, kind, counts):
+    for frames in (9, 17, 48):
+        agree(pool_alone(Pooling(kind, kernel, stride, padding, counts), (3, 13, frames)), target="simd")
+
+
+@pytest.mark.proof
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    kind=st.sampled_from(["max", "average"]),
+    kernel=st.tuples(st.integers(1, 4), st.integers(1, 20)),
+    stride=st.tuples(st.integers(1, 4), st.integers(1, 3)),
+    padding=st.tuples(*[st.integers(0, 3)] * 4),
+    counts=st.booleans(),
+    size=st.tuples(st.integers(4, 19), st.integers(20, 60)),
+)
+def test_any_window_is_pooled_on_both_targets(kind, kernel, stride, padding, counts, size):
+    most = (kernel[0] - 1, kernel[1] - 1) * 2
+    inside = tuple(min(pair) for pair in zip(padding, most, strict=True))
+    for target in TARGETS:
+        agree(pool_alone(Pooling(kind, kernel, stride, inside, counts), (2, *size)), target=target)
+
+
+# A sum and a product of values with zeros around one of them, another or none, and with one number for each channel.
+@pytest.mark.parametrize("kind", ["add", "multiply"])
+@pytest.mark.parametrize("activation", [Activation(), RELU, Activation("hard_swish")])
+def test_values_are_added_and_multiplied_row_by_row(kind, activation):
+    random = np.random.default_rng(0)
+    whole = Pooling("average", (7, 19), (7, 19))
+    steps = (
+        random_convolution(random, (5, 2, 3, 3), padding=(1, 1, 1, 1)).after(target="a"),
+        random_convolution(random, (5, 5, 5, 5), padding=(2, 2, 2, 2)).after(name="b", sources=("a",), target="b"),
+        Combine("both", ("a", "b"), "both", kind=kind, activation=activation),
+        Pool("pool", ("both",), "each", pooling=whole),
+        Combine("last", ("both", "each"), "y", kind=kind),
+    )
+    full = (5, 7, 19)
+    shapes = {"x": (2, 7, 19), "a": full, "b": full, "both": full, "each": (5, 1, 1), "y": full}
+    agree(Program(steps, shapes, "x", {"output": "y"}), target="simd")
 
 
 # Rows below, at and above the length of a vector: the last one of a row begins earlier.

@@ -5,34 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from coppice.compiler.layout import Layout, parted
+from coppice.compiler.layout import Layout
+from coppice.compiler.phases import Phases, is_parted, phases
 from coppice.compiler.steps import Convolution, Program
 from coppice.compiler.tiles import Tile, estimated, tiles_of
 
 _ENOUGH = 512  # positions of a run: of more, the last tile, which is seldom full, is a few hundredths
 
 _STRIP = 100.0  # cycles to begin a strip with a tile: loops of another length are foretold wrongly
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A copy of a value in which frames that are `phases` apart stand side by side, with zeros around.
-
-    Attributes
-    ----------
-    phases : int
-        The stride along frames.
-    row : int
-        Numbers of one phase of a row.
-    channel : int
-        Numbers of one channel.
-    numbers : int
-    """
-
-    phases: int
-    row: int
-    channel: int
-    numbers: int
 
 
 @dataclass(frozen=True)
@@ -97,8 +77,8 @@ class Geometry:
         From filter to filter there.
     pooled : int
         Numbers that wait to be pooled, with one row to pool them in; 0 without pooling.
-    spread : Spread or None
-        Where frames are left out.
+    phases : Phases or None
+        Where rows or frames are left out.
     folded : int
         Numbers of a copy in which four neighbouring frames lie side by side; 0 without.
     """
@@ -111,13 +91,13 @@ class Geometry:
     row: int
     apart: int
     pooled: int
-    spread: Spread | None
+    phases: Phases | None
     folded: int = 0
 
     @property
     def scratch(self) -> int:
         """Numbers of memory beside source and target."""
-        return self.pooled + self.folded + (self.spread.numbers if self.spread else 0)
+        return self.pooled + self.folded + (self.phases.numbers if self.phases else 0)
 
     @property
     def strips(self) -> tuple[Strip, ...]:
@@ -167,17 +147,18 @@ def geometry(
     (1, 2079, (0, 1, 2, 52))
     """
     _, rows, frames = program.convolved(step)
-    spread = _spread(program, step, source.channels) if parted(step) else None
+    pooling = step.pooling
+    apart = None
+    if is_parted(program, step):
+        apart = phases(program, step, channels=source.channels, row=0 if pooling else target.row)
     high, wide = step.weight.shape[2:]
-    down, across = step.stride
-    row = spread.phases * spread.row if spread else source.row
-    phase = spread.row if spread else 0
+    row, down = (apart.row, 1) if apart else (source.row, step.stride[0])
     if folded:
         wide = -(-wide // 4)
     columns = [k * (4 if folded else step.dilation[1]) for k in range(wide)]
-    taps = tuple(i * step.dilation[0] * row + x % across * phase + x // across for i in range(high) for x in columns)
-    pooling = step.pooling
-    runs_on = spread is None and down == 1 and (pooling is not None or source.row == target.row)
+    places = [(i * step.dilation[0], x) for i in range(high) for x in columns]
+    taps = tuple(apart.tap(y, x) if apart else y * row + x for y, x in places)
+    runs_on = down == 1 and (pooling is not None or row == target.row)
     waiting = target.row if pooling is None else row if runs_on else frames
     bands = _bands(program, step, row * (pooling.kernel[0] if pooling else 1))
     filters = -(-step.weight.shape[0] // groups // side) * side
@@ -208,17 +189,18 @@ def geometry(
     )
     found = Counter((channels * (s.last_tap - s.first_tap), s.length) for run in runs for s in run.strips)
     tiles = tiles_of(filters, tuple((*strip, times) for strip, times in found.items()), step=side)
-    apart = max(end - begin for begin, end, _, _ in bands) * waiting if pooling else 0
+    # A row is longer than what lies between two where a narrow kernel goes over zeros on both sides.
+    between = max(end - begin for begin, end, _, _ in bands) * waiting + max(0, frames - waiting) if pooling else 0
     return Geometry(
         tiles=tiles,
         taps=taps,
-        first=0 if spread else source.first - step.padding[0] * row - step.padding[1],
-        channel=spread.channel if spread else source.channel,
+        first=0 if apart else source.first - step.padding[0] * row - step.padding[1],
+        channel=apart.channel if apart else source.channel,
         runs=runs,
         row=waiting,
-        apart=apart,
-        pooled=max(tile.filters for tile in tiles) // side * apart + frames if pooling else 0,
-        spread=spread,
+        apart=between,
+        pooled=max(tile.filters for tile in tiles) // side * between + frames if pooling else 0,
+        phases=apart,
         folded=source.numbers if folded else 0,
     )
 
@@ -269,12 +251,3 @@ def _blocks(
             options.append((best[a][0] + time(block), [*best[a][1], block]))
         best[b] = min(options, key=lambda option: option[0])
     return best[end][1]
-
-
-def _spread(program: Program, step: Convolution, channels: int) -> Spread:
-    _, rows, frames = program.shapes[step.sources[0]]
-    top, left, bottom, right = step.padding
-    phases = step.stride[1]
-    row = -(-(left + frames + right) // phases)
-    channel = (top + rows + bottom) * phases * row
-    return Spread(phases, row, channel, channels * channel)

@@ -3,7 +3,9 @@
 from collections.abc import Container
 from dataclasses import dataclass
 
+from coppice.compiler.phases import is_parted, row_of
 from coppice.compiler.steps import Convolution, Program, Shape
+from coppice.compiler.tiles import LANES
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ def padded_layouts(program: Program, stored: Container[str] = ()) -> dict[str, L
     """Return layouts with the zeros that the convolutions that read a value expect around it.
 
     All values with as many frames have rows of one length, so that what a convolution computes from row to row can be
-    written as it comes. Convolutions that leave out frames read a copy, :func:`parted`, which has zeros of its own.
+    written as it comes. Convolutions that leave out rows or frames read copies (:mod:`coppice.compiler.phases`), with
+    zeros of their own, and rows as long as those of their target wherever that takes no more vectors.
 
     Parameters
     ----------
@@ -83,6 +86,12 @@ def padded_layouts(program: Program, stored: Container[str] = ()) -> dict[str, L
     for name, shape in program.shapes.items():
         _, left, _, right = borders[name]
         widest[shape[2]] = max(widest.get(shape[2], 0), left, right)
+    for step in program.steps:
+        if isinstance(step, Convolution) and step.pooling is None and is_parted(program, step):
+            _, rows, frames = program.shapes[step.target]
+            row = max(row_of(program, step), frames + widest[frames])
+            if rows > 1 and row <= -(-frames // LANES) * LANES:
+                widest[frames] = row - frames
     found = {}
     for name, shape in program.shapes.items():
         planes = -(-shape[0] // 4) if name in stored else shape[0]
@@ -90,15 +99,10 @@ def padded_layouts(program: Program, stored: Container[str] = ()) -> dict[str, L
     return found
 
 
-def parted(step: Convolution) -> bool:
-    """Say whether a convolution leaves out frames, and so reads them from rows of their own."""
-    return step.stride[1] > 1
-
-
 def _border(program: Program, name: str) -> tuple[int, int, int, int]:
     border = [0, 0, 0, 0]
     for step in program.readers(name):
-        if isinstance(step, Convolution) and not parted(step):
+        if isinstance(step, Convolution) and not is_parted(program, step):
             border = [max(pair) for pair in zip(border, step.padding, strict=True)]
     return border[0], border[1], border[2], border[3]
 

@@ -7,6 +7,7 @@ from coppice.compiler.integers import Whole, folds, in_bytes, merged_groups, who
 from coppice.compiler.layout import Layout, dense_layouts, padded_layouts
 from coppice.compiler.memory import Buffer, Placement, most_needed, placed
 from coppice.compiler.steps import Combine, Convolution, Dense, Grid, Pool, Program, Scale, Step
+from coppice.compiler.tiles import LANES
 from coppice.core.errors import CoppiceError, did_you_mean
 from coppice.core.units import bytes_text
 
@@ -14,6 +15,7 @@ TARGETS = ("simd", "portable")
 PRECISIONS = ("float32", "int8")
 SLACK_BYTES = 1024  # a last tile reads beyond the end of what it reads, and throws away what it makes of that
 _FLOAT = 4
+POOLED_AT_ONCE = 8  # rows of windows, where vectors pool
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,10 +200,18 @@ def _scratch_bytes(found: Planned, step: Step) -> int:
     source = step.sources[0]
     shape = found.program.shapes[source]
     if isinstance(step, Pool):
+        if found.target == "simd" and source not in found.stored:
+            return _FLOAT * _pooling_numbers(step, shape[2], found.program.shapes[step.target][2])
         return shape[2] * _number_bytes(source in found.stored, found.target)
     if isinstance(step, Dense) and step.name in found.wholes:
         return int(step.weight.shape[1])
     return _FLOAT * found.geometries[step.name].scratch if step.name in found.geometries else 0
+
+
+def _pooling_numbers(step: Pool, frames: int, windows: int) -> int:
+    """Return the numbers of the lines that vectors pool in, with margins, and of the share of each window."""
+    line = step.pooling.padding[1] + frames + step.pooling.kernel[1] + 2 * LANES
+    return POOLED_AT_ONCE * line + windows + LANES
 
 
 def _number_bytes(stored: bool, target: str) -> int:

@@ -12,7 +12,7 @@ from coppice.audio.front_end import FrontEnd
 from coppice.compiler.explain import explained
 from coppice.compiler.integers import merged_groups
 from coppice.compiler.packing import constants
-from coppice.compiler.planned import Planned
+from coppice.compiler.planned import POOLED_AT_ONCE, Planned
 from coppice.compiler.steps import (
     Combine,
     Convolution,
@@ -97,6 +97,7 @@ def model_sources(
         "timed": timed,
         "explanation": explained(planned),
         "parts": _parts(planned),
+        "pooled_at_once": POOLED_AT_ONCE,
         "tiles": _tiles(planned),
         "whole_tiles": _whole_tiles(planned),
         "small_weights": all(np.abs(numbers.weight.astype(int)).max() <= 64 for numbers in planned.wholes.values()),
@@ -172,7 +173,7 @@ def _parts(planned: Planned) -> list[str]:
     simd, whole = planned.target == "simd", bool(planned.stored)
     activates = bool(exact & {Convolution, Dense, Scale, Combine}) or convolves
     borders = {name in planned.stored for name, layout in planned.layouts.items() if layout.has_border}
-    spreads = {name in planned.wholes for name, found in planned.geometries.items() if found.spread}
+    parts = any(found.phases for found in planned.geometries.values())
     adds_logs = any(isinstance(step, Combine) and step.kind == "log_add" for step in steps)
     program_shapes = planned.program.shapes
     folds = any(found.folded for found in planned.geometries.values())
@@ -189,9 +190,9 @@ def _parts(planned: Planned) -> list[str]:
         "rows.c": not simd and pools_numbers,
         "simd_rows.c": simd and (pools_numbers or Convolution in exact),
         "pool.c": pools_numbers or (simd and Convolution in exact),
-        "pool_value.c": pools_numbers,
-        "spread.c": bool(spreads),
-        "spread_value.c": False in spreads,
+        "simd_pool_value.c.j2": simd and pools_numbers,
+        "pool_value.c": not simd and pools_numbers,
+        "phases.c": parts,
         "simd_strip.c": simd and bool(planned.geometries),
         "simd_convolve.c.j2": simd and Convolution in exact,
         "convolve.c": not simd and Convolution in exact,
@@ -200,7 +201,8 @@ def _parts(planned: Planned) -> list[str]:
         "dense.c": not simd and Dense in exact,
         "scale.c": Scale in exact,
         "exponential.c": Softmax in exact or adds_logs,
-        "combine.c.j2": Combine in exact,
+        "simd_combine.c.j2": simd and Combine in exact,
+        "combine.c.j2": not simd and Combine in exact,
         "select.c": Select in exact,
         "copy.c": simd or bool(exact & {Join, Surround}) or program_shapes[planned.output][1:] != (1, 1),
         "surround.c": Surround in exact,
@@ -214,7 +216,6 @@ def _parts(planned: Planned) -> list[str]:
         "whole_border.c": True in borders,
         "whole_pool.c": pools_bytes or (simd and convolves),
         "whole_pool_value.c": pools_bytes,
-        "whole_spread.c": True in spreads,
         "whole_fold.c": folds,
         "simd_whole_vector.c.j2": simd and convolves,
         "simd_whole_convolve.c.j2": simd and convolves,

@@ -33,6 +33,20 @@ typedef int32_t lanes __attribute__((vector_size(LANES * 4)));
 #define STORE(p, x) (*(unaligned *)(p) = (x))
 #define EVERY(x) ((x) - (vector){0})
 
+/* Of two vectors of whole numbers one after the other, the first number, the third and so on. */
+#if LANES == 16
+#define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#elif LANES == 8
+#define EVEN 0, 2, 4, 6, 8, 10, 12, 14
+#else
+#define EVEN 0, 2, 4, 6
+#endif
+#if defined(__clang__) || __GNUC__ >= 12
+#define EVERY_SECOND(a, b) __builtin_shufflevector(a, b, EVEN)
+#else
+#define EVERY_SECOND(a, b) __builtin_shuffle(a, b, (lanes){EVEN})
+#endif
+
 static inline vector clipped(vector x, float low, float high) {
   const vector least = EVERY(low), most = EVERY(high);
   x = LARGER(least, x);
