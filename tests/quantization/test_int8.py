@@ -24,6 +24,7 @@ from coppice.export.onnx_classifier import load_onnx
 from coppice.export.onnx_graph import onnx_graph
 from coppice.export.sound_clips import sound_clips
 from coppice.networks.classifier import Classifier
+from coppice.networks.cp_mobile import CPMobile
 from coppice.pruning.planning.decide import plan
 from coppice.pruning.surgery.prune import prune
 from coppice.quantization import ear
@@ -53,6 +54,20 @@ def test_it_says_much_the_same_as_the_network_in_float(done, worn, clips):
     assert done.drop == pytest.approx(1 - done.agreement.top1)
     assert (done.int8_layers, done.float_layers) == (LAYERS, ())
     assert done.size_bytes == done.path.stat().st_size
+
+
+def test_depthwise_layers_read_values_of_one_scale_as_runtimes_want_them(tmp_path):
+    torch.manual_seed(0)
+    network = CPMobile(base_channels=8, channels_multiplier=1.5, bands=64, frames=30).eval()
+    one = Classifier(network, None, tuple("abcdefghij"), None, None)
+    noise = torch.randn(12, 1, 64, 30)
+    done = quantize_int8(one, tmp_path / "net.onnx", clips=noise)
+    graph = onnx.load(done.path).graph
+    constants = {tensor.name: to_array(tensor) for tensor in graph.initializer}
+    scales = [constants[node.input[1]] for node in graph.node if node.op_type == "QuantizeLinear"]
+    assert len(scales) > 10 and {scale.size for scale in scales} == {1}
+    assert done.float_layers == ()
+    assert done.agreement.max_delta < 0.05
 
 
 def test_both_runtimes_compute_the_same_file(done, clips):

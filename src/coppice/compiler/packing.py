@@ -57,7 +57,10 @@ def _of(planned: Planned, step: Step) -> list[tuple[str, np.ndarray]]:
 
 
 def _whole(planned: Planned, step: Step, numbers: Whole) -> list[tuple[str, np.ndarray]]:
-    bias, scale = numbers.bias, numbers.scale
+    # Bytes are multiplied as they are: what their zero adds is taken off once for all. (Of sums of (byte - 128) * weight
+    # GCC 12 makes wrong code: it takes the differences, which fit 8 bits, for bytes without sign.)
+    sums = numbers.weight.reshape(len(numbers.bias), -1).astype(np.int64).sum(axis=1)
+    bias, scale = (numbers.bias - numbers.read.zero * sums).astype(np.int32), numbers.scale
     rescaling = None if numbers.to is None else numbers.to.rows()
     weight: np.ndarray = numbers.weight.ravel()
     geometry = planned.geometries.get(step.name)
@@ -65,9 +68,6 @@ def _whole(planned: Planned, step: Step, numbers: Whole) -> list[tuple[str, np.n
         merged, groups = merged_groups(step, numbers.weight)
         if geometry.folded:
             merged = _side_by_side(merged)
-        # Bytes are multiplied as they are: what their zero adds is taken off once for all.
-        sums = numbers.weight.reshape(len(bias), -1).astype(np.int64).sum(axis=1)
-        bias = (bias - numbers.read.zero * sums).astype(np.int32)
         rows = sum(tile.filters for tile in geometry.tiles)
         weight = in_parts(_in_cells(merged, groups, rows), groups, [tile.filters for tile in geometry.tiles])
         bias, scale = _by_group(bias, groups, rows, 1), _by_group(scale, groups, rows, 1)

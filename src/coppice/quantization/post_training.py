@@ -30,6 +30,7 @@ def nncf() -> ModuleType:
     try:
         with quiet():
             import nncf
+            import nncf.quantization.advanced_parameters
             import nncf.quantization.range_estimator
     except ImportError as error:
         raise CoppiceError("int8 needs NNCF, which is not installed; install it with: pip install nncf.") from error
@@ -77,6 +78,10 @@ def rounded_graph(model: OnnxFile, inputs: Float32[np.ndarray, "clips *shape"], 
     name = graph.graph.input[0].name
     settings = engine.AdvancedQuantizationParameters(
         overflow_fix=engine.OverflowFix.ENABLE,
+        # Runtimes take one scale for all channels of what they multiply; NNCF gives depthwise layers one for each.
+        activations_quantization_params=engine.quantization.advanced_parameters.QuantizationParameters(
+            per_channel=False
+        ),
         activations_range_estimator_params=engine.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX,
     )
     try:

@@ -8,9 +8,6 @@ struct phases {
   int top, left;    /* zeros before */
 };
 typedef int32_t __attribute__((may_alias)) word; /* a number or a cell: it is only copied */
-typedef int32_t words __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
-#define LOAD_WORDS(p) ((lanes)*(const words *)(p))
-#define STORE_WORDS(p, x) (*(words *)(p) = (words)(x))
 
 /* Vectors that end beyond a row write what the next row, or nobody, needs; so rows are written in order. */
 static void part(const struct phases *s, const struct value *u, const void *given, void *parts, int32_t nothing) {
@@ -32,20 +29,20 @@ static void part(const struct phases *s, const struct value *u, const void *give
               out[x] = nothing;
             if (across == 2)
               for (; x < end; x += LANES, at += 2 * LANES)
-                STORE_WORDS(out + x, EVERY_SECOND(LOAD_WORDS(at), LOAD_WORDS(at + LANES)));
+                STORE_LANES(out + x, EVERY_SECOND(LOAD_LANES(at), LOAD_LANES(at + LANES)));
             else if (across == 1)
               for (; x < end; x += LANES, at += LANES)
-                STORE_WORDS(out + x, LOAD_WORDS(at));
+                STORE_LANES(out + x, LOAD_LANES(at));
             else
               for (; x < end; x++, at += across)
                 out[x] = *at;
             x = end;
           }
           for (; x < row; x += LANES)
-            STORE_WORDS(out + x, none);
+            STORE_LANES(out + x, none);
         }
         for (int x = 0; x < s->gap; x += LANES)
-          STORE_WORDS(out + x, none);
+          STORE_LANES(out + x, none);
         out += s->gap;
       }
 }

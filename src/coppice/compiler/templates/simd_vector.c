@@ -27,10 +27,15 @@
 
 typedef float vector __attribute__((vector_size(LANES * 4)));
 typedef float unaligned __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+/* As many whole numbers of 32 bits: also cells of bytes, and floats that are only copied. */
 typedef int32_t lanes __attribute__((vector_size(LANES * 4)));
+typedef uint32_t unsigned_lanes __attribute__((vector_size(LANES * 4)));
+typedef int32_t unaligned_lanes __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 
 #define LOAD(p) (*(const unaligned *)(p))
 #define STORE(p, x) (*(unaligned *)(p) = (x))
+#define LOAD_LANES(p) ((lanes)*(const unaligned_lanes *)(p))
+#define STORE_LANES(p, x) (*(unaligned_lanes *)(p) = (x))
 #define EVERY(x) ((x) - (vector){0})
 
 /* Of two vectors of whole numbers one after the other, the first number, the third and so on. */
@@ -47,7 +52,10 @@ typedef int32_t lanes __attribute__((vector_size(LANES * 4)));
 #define EVERY_SECOND(a, b) __builtin_shuffle(a, b, (lanes){EVEN})
 #endif
 
-static inline vector clipped(vector x, float low, float high) {
+/* Not all networks need all of these. */
+#define HELPER static inline __attribute__((unused))
+
+HELPER vector clipped(vector x, float low, float high) {
   const vector least = EVERY(low), most = EVERY(high);
   x = LARGER(least, x);
   return SMALLER(most, x);

@@ -9,20 +9,19 @@ struct whole_convolution {
   struct activation then;
 };
 
-/* What one filter finds at one position; what lies outside the value means 0. */
+/* What one filter finds at one position; outside the value lie bytes that mean 0. What those add is off the bias. */
 static int32_t total_at(const struct whole_convolution *s, const struct value *u, const cell *in, const int8_t *weight,
                         int channels, int y, int x) {
   const int row = y * s->down - s->top, frame = x * s->across - s->left;
   int32_t total = 0;
   for (int c = 0; c < channels; c++, in += u->channel)
     for (int i = 0; i < s->tall; i++, weight += s->wide) {
-      const int r = row + i * s->apart_rows;
-      if (r < 0 || r >= u->rows)
+      const int r = row + i * s->apart_rows, outside = r < 0 || r >= u->rows;
+      if (outside && s->zero_in == 0)
         continue;
       for (int k = 0; k < s->wide; k++) {
         const int f = frame + k * s->apart_frames;
-        if (f >= 0 && f < u->frames)
-          total += (in[r * u->row + f] - s->zero_in) * weight[k];
+        total += (outside || f < 0 || f >= u->frames ? s->zero_in : in[r * u->row + f]) * weight[k];
       }
     }
   return total;

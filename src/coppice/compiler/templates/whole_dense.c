@@ -3,11 +3,12 @@ struct whole_dense {
   const int32_t *bias;
   const struct rescaling *to;
   const float *scale;
-  int channels, units, zero_in, zero, low, high;
+  int channels, units, zero, low, high;
   float least, most;
 };
 
-/* What a unit finds in all bytes of a value; `bytes` is where they can be put side by side. */
+/* What a unit finds in all bytes of a value; `bytes` is where they can be put side by side. What their zero adds is off
+   the bias. */
 static void gather_bytes(const struct value *u, cell *in, int channels, uint8_t *bytes) {
   for (int c = 0; c < channels; c++)
     for (int y = 0; y < u->rows; y++)
@@ -19,7 +20,7 @@ static int32_t unit(const struct whole_dense *s, const uint8_t *bytes, int input
   const int8_t *weight = s->weight + (long)n * inputs;
   int32_t total = 0;
   for (int i = 0; i < inputs; i++)
-    total += (bytes[i] - s->zero_in) * weight[i];
+    total += bytes[i] * weight[i];
   return total + s->bias[n];
 }
 
