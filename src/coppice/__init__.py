@@ -50,6 +50,7 @@ _HOMES = {
     "export_torch": "coppice.export.pytorch",
     "export_web": "coppice.export.web.folder",
     "finetune": "coppice.training.train",
+    "finetune_int8": "coppice.quantization.aware",
     "fold_batch_norm": "coppice.complexity.folding",
     "front_end": "coppice.audio.front_end",
     "front_end_macs": "coppice.complexity.front_end_macs",
@@ -147,6 +148,7 @@ if TYPE_CHECKING:
     from coppice.pruning.surgery.masking import mask
     from coppice.pruning.surgery.optimizer import rebind_
     from coppice.pruning.surgery.prune import prune
+    from coppice.quantization.aware import finetune_int8
     from coppice.quantization.int8 import quantize_int8
     from coppice.quantization.rounding import quantize
     from coppice.recipes.recipe import Recipe, load_recipe

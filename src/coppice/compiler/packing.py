@@ -57,8 +57,8 @@ def _of(planned: Planned, step: Step) -> list[tuple[str, np.ndarray]]:
 
 
 def _whole(planned: Planned, step: Step, numbers: Whole) -> list[tuple[str, np.ndarray]]:
-    # Bytes are multiplied as they are: what their zero adds is taken off once for all. (Of sums of (byte - 128) * weight
-    # GCC 12 makes wrong code: it takes the differences, which fit 8 bits, for bytes without sign.)
+    # Bytes are multiplied as they are: what their zero adds is taken off once for all. Of sums of (byte - 128) * weight
+    # GCC 12 makes wrong code: it takes the differences, which fit 8 bits, for bytes without sign.
     sums = numbers.weight.reshape(len(numbers.bias), -1).astype(np.int64).sum(axis=1)
     bias, scale = (numbers.bias - numbers.read.zero * sums).astype(np.int32), numbers.scale
     rescaling = None if numbers.to is None else numbers.to.rows()
