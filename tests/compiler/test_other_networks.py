@@ -80,6 +80,19 @@ def test_the_folder_compiles_without_a_warning_and_touches_only_its_own_memory(b
             assert "not the same" not in said
 
 
+@pytest.mark.proof
+@pytest.mark.parametrize("flags", ["-O2", "-O3 -march=armv8.6-a+i8mm"])
+def test_64_bit_arm_computes_the_same(both, flags, tmp_path):
+    cross, emulator = needed("aarch64-linux-gnu-gcc"), needed("qemu-aarch64-static")
+    one, path, _ = both
+    for name, model in (("float32", one), ("int8", load_onnx(path))):
+        folder = export_c(model, tmp_path / name, with_front_end=True).path
+        options = f"CFLAGS=-std=c99 {flags} -static -ffp-contract=off"
+        said = make(folder, f"CC={cross}", options, f"RUN={emulator}", "clean", "check")
+        assert said.endswith("good\n")
+        assert "not the same" not in said
+
+
 # GCC 12 takes the differences between bytes and a zero of 128, which fit 8 bits, for bytes without sign.
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("zero", quick([0, 77, 128, 129, 255], 128))
