@@ -11,7 +11,7 @@ from coppice.compiler.compiled import compile_planned
 from coppice.compiler.export_c import export_c
 from coppice.compiler.planned import TARGETS, planned
 from coppice.compiler.programs import classifier_program, file_program
-from coppice.compiler.steps import Dense, Grid, Program, Scale
+from coppice.compiler.steps import Dense, Grid, Pool, Pooling, Program, Scale, pooled_shape
 from coppice.core.seeds import numpy_stream
 from coppice.export.onnx_classifier import load_onnx
 from coppice.export.onnx_file import read_onnx
@@ -114,3 +114,24 @@ def test_whole_dense_layers_are_right_whatever_byte_means_0(target, zero):
     clip = random.standard_normal((1, *shape)).astype(np.float32)
     found = compile_planned(planned(program, target=target, precision="int8"), shape)(clip)[0]
     np.testing.assert_allclose(found, interpret(program, clip[0])["output"], atol=1e-5)
+
+
+# Means of whole numbers in steps of two ninths: half of them lie midway between two bytes, where the last bit decides.
+@pytest.mark.parametrize("counts", [True, False])
+def test_means_of_bytes_are_the_same_bits_on_both_targets(counts):
+    random = np.random.default_rng(0)
+    shape, ones = (6, 21, 37), np.ones((6, 21, 1))
+    pooling = Pooling("average", (3, 3), (1, 2), (1, 1, 1, 1), counts)
+    made = pooled_shape(pooling, shape)
+    weight = random.integers(-63, 64, (4, int(np.prod(made)))) * 0.001
+    steps = (
+        Scale("round", ("features",), "x", grid=Grid(1.0, 101), factor=ones, offset=0 * ones),
+        Pool("pool", ("x",), "y", pooling=pooling, grid=Grid(2 / 9, 117)),
+        Dense("dense", ("y",), "z", weight=weight, bias=np.zeros(4), weight_step=np.full(4, 0.001)),
+    )
+    program = Program(steps, {"features": shape, "x": shape, "y": made, "z": (4, 1, 1)}, "features", {"output": "z"})
+    clips = 9 * random.standard_normal((40, *shape)).astype(np.float32)
+    found = [compile_planned(planned(program, target=one, precision="int8"), shape)(clips) for one in TARGETS]
+    np.testing.assert_array_equal(*found)
+    expected = np.stack([interpret(program, clip)["output"] for clip in clips])
+    assert np.abs(found[0] - expected).max() < 0.1 * np.abs(expected).max()

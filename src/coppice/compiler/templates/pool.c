@@ -62,7 +62,7 @@ static void pool(const struct pooling *p, const float *in, long row, int rows, i
         const int first = left < 0 ? 0 : left, last = right > p->frames ? p->frames : right;
         const float found = gathered(line + first, last - first, p->largest);
         const int numbers = p->count_all ? p->high * p->wide : (to - from) * (last - first);
-        out[x] = p->largest ? found : found / (float)numbers;
+        out[x] = p->largest ? found : found * (1.0f / (float)numbers);
       }
   }
 }
