@@ -5,13 +5,14 @@ import pytest
 import torch
 from tests.compiler.conftest import WARNINGS, make, needed
 from tests.compiler.interpreter import interpret
+from tests.compiler.programs import of_convolution, random_convolution
 
 from coppice.audio.front_end import front_end
 from coppice.compiler.compiled import compile_planned
 from coppice.compiler.export_c import export_c
 from coppice.compiler.planned import TARGETS, planned
 from coppice.compiler.programs import classifier_program, file_program
-from coppice.compiler.steps import Dense, Grid, Pool, Pooling, Program, Scale, pooled_shape
+from coppice.compiler.steps import Activation, Dense, Grid, Pool, Pooling, Program, Scale, pooled_shape
 from coppice.core.seeds import numpy_stream
 from coppice.export.onnx_classifier import load_onnx
 from coppice.export.onnx_file import read_onnx
@@ -135,3 +136,21 @@ def test_means_of_bytes_are_the_same_bits_on_both_targets(counts):
     np.testing.assert_array_equal(*found)
     expected = np.stack([interpret(program, clip)["output"] for clip in clips])
     assert np.abs(found[0] - expected).max() < 0.1 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    "pooling",
+    [None, Pooling("average", (3, 2), (3, 2)), Pooling("average", (2, 19), (2, 19)), Pooling("max", (2, 2), (2, 2))],
+)
+def test_layers_left_in_float_give_the_same_bits_on_both_targets(pooling):
+    random = np.random.default_rng(0)
+    shape, ones = (5, 12, 41), np.ones((5, 12, 1))
+    step = random_convolution(
+        random, (7, 5, 3, 3), padding=(1, 1, 1, 1), activation=Activation("tanh"), pooling=pooling
+    )
+    program = of_convolution(step, shape)
+    first = Scale("round", ("features",), "x", grid=Grid(0.03, 101), factor=ones, offset=0 * ones)
+    program = Program((first, step), {"features": shape, **program.shapes}, "features", {"output": "y"})
+    clips = random.standard_normal((3, *shape)).astype(np.float32)
+    found = [compile_planned(planned(program, target=one, precision="int8"), shape)(clips) for one in TARGETS]
+    np.testing.assert_array_equal(*found)

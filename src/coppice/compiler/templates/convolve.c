@@ -5,11 +5,12 @@ struct convolution {
   struct activation then;
 };
 
-/* What one filter finds at one position; what lies outside the value is zero. */
+/* Sums are added up in the order of the other target: where values are rounded to bytes, the last bit may decide. */
+
+/* What one filter finds at one position, activated; what lies outside the value is zero. */
 static float at(const struct convolution *s, const struct value *u, const float *in, const float *weight, int channels,
-                int y, int x) {
+                float sum, int y, int x) {
   const int row = y * s->down - s->top, frame = x * s->across - s->left;
-  float sum = 0.0f;
   for (int c = 0; c < channels; c++, in += u->channel)
     for (int i = 0; i < s->tall; i++, weight += s->wide) {
       const int r = row + i * s->apart_rows;
@@ -21,6 +22,7 @@ static float at(const struct convolution *s, const struct value *u, const float 
           sum += in[r * u->row + f] * weight[k];
       }
     }
+  activate(&sum, 1, &s->then);
   return sum;
 }
 
@@ -33,18 +35,25 @@ static void convolve(const struct convolution *s, const struct value *u, const f
     const float *from = in + n / filters * channels * u->channel + u->first;
     for (int y = 0; y < v->rows; y++)
       for (int x = 0; x < v->frames; x++) {
-        float found = 0.0f;
-        for (int i = 0; i < p->high; i++)
-          for (int k = 0; k < p->wide; k++) {
-            float one = at(s, u, from, s->weight + n * taps, channels, y * p->down + i, x * p->across + k);
-            one += s->bias[n];
-            activate(&one, 1, &s->then);
-            if (p->largest)
-              found = (i || k) && found > one ? found : one;
-            else
-              found += one;
+        float found = 0.0f, part[8];
+        for (int k = 0; k < p->wide; k++) {
+          float column = 0.0f;
+          for (int i = 0; i < p->high; i++) {
+            const float one = at(s, u, from, s->weight + n * taps, channels, s->bias[n], y * p->down + i, x * p->across + k);
+            column = i == 0 ? one : p->largest ? (column < one ? one : column) : column + one;
           }
-        out[n * v->channel + v->first + y * v->row + x] = p->largest ? found : found / (float)(p->high * p->wide);
+          if (p->largest || p->wide < 16 || k >= p->wide / 8 * 8) {
+            found = k == 0 ? column : p->largest ? (found < column ? column : found) : found + column;
+            continue;
+          }
+          part[k % 8] = k < 8 ? column : part[k % 8] + column; /* as in gathered() */
+          if (k == p->wide / 8 * 8 - 1) {
+            found = part[0];
+            for (int j = 1; j < 8; j++)
+              found += part[j];
+          }
+        }
+        out[n * v->channel + v->first + y * v->row + x] = p->largest ? found : found * (1.0f / (float)(p->high * p->wide));
       }
   }
 }
