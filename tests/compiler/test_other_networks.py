@@ -12,7 +12,7 @@ from coppice.compiler.compiled import compile_planned
 from coppice.compiler.export_c import export_c
 from coppice.compiler.planned import TARGETS, planned
 from coppice.compiler.programs import classifier_program, file_program
-from coppice.compiler.steps import Activation, Dense, Grid, Pool, Pooling, Program, Scale, pooled_shape
+from coppice.compiler.steps import Activation, Combine, Dense, Grid, Pool, Pooling, Program, Scale, Widen, pooled_shape
 from coppice.core.seeds import numpy_stream
 from coppice.export.onnx_classifier import load_onnx
 from coppice.export.onnx_file import read_onnx
@@ -154,3 +154,40 @@ def test_layers_left_in_float_give_the_same_bits_on_both_targets(pooling):
     clips = random.standard_normal((3, *shape)).astype(np.float32)
     found = [compile_planned(planned(program, target=one, precision="int8"), shape)(clips) for one in TARGETS]
     np.testing.assert_array_equal(*found)
+
+
+# Six channels leave half a cell empty; a gate has one number for each channel.
+@pytest.mark.parametrize("kind", ["add", "multiply"])
+@pytest.mark.parametrize("gate", [False, True])
+def test_bytes_are_added_and_multiplied_as_they_lie(kind, gate):
+    random = np.random.default_rng(0)
+    shape, ones = (6, 9, 21), np.ones((6, 9, 1))
+    second = (6, 1, 1) if gate else shape
+    whole = Pooling("average", shape[1:], shape[1:])
+    other = Pool("other", ("x",), "b", pooling=whole, grid=Grid(0.004, 90)) if gate else None
+    steps = (
+        Scale("round", ("features",), "x", grid=Grid(0.03, 101), factor=ones, offset=0 * ones),
+        other or Scale("other", ("features",), "b", grid=Grid(0.021, 140), factor=-ones, offset=0 * ones),
+        Combine("both", ("x", "b"), "y", kind=kind, activation=Activation(low=-1.0, high=1.5), grid=Grid(0.017, 80)),
+        Scale("wide", ("y",), "z", factor=ones, offset=0 * ones),
+    )
+    shapes = {"features": shape, "x": shape, "b": second, "y": shape, "z": shape}
+    program = Program(steps, shapes, "features", {"output": "z"})
+    clips = random.standard_normal((3, *shape)).astype(np.float32)
+    plans = [planned(program, target=one, precision="int8") for one in TARGETS]
+    found = [compile_planned(plan, shape)(clips) for plan in plans]
+    np.testing.assert_array_equal(*found)
+    expected = np.stack([interpret(program, clip)["output"] for clip in clips])
+    assert np.abs(found[0] - expected).max() < 0.03 + 0.017
+    assert (
+        np.abs(found[0] - expected) > 1e-5
+    ).mean() < 0.01  # what lies midway between two bytes goes one way or the other
+
+
+def test_what_is_stored_in_bytes_is_not_widened_for_sums_and_means(both):
+    one, path, _ = both
+    plan = planned(file_program(read_onnx(path)), target="portable", precision="int8")
+    widened = [step.target for step in plan.program.steps if isinstance(step, Widen)]
+    # What the network's last mean, which is not rounded, and a dense layer with tanh read.
+    assert len(widened) <= 1
+    assert all(np.prod(plan.program.shapes[name]) <= one.front_end.frames * 200 for name in widened)

@@ -91,7 +91,7 @@ def _what(planned: Planned, step: Step) -> str:
         said = ["permute " + "".join(map(str, step.axes))]
     elif isinstance(step, Dense):
         said = [f"dense of {step.weight.shape[1]}"]
-    if step.name in planned.wholes:
+    if step.name in planned.wholes or (isinstance(step, Combine) and step.target in planned.stored):
         said[0] += ", int8"
     if not step.activation.is_none:
         said.append(str(step.activation))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int8, Int32
 
-from coppice.compiler.steps import Convolution, Dense, Grid, Narrow, Pool, Program, Scale, Step, Widen
+from coppice.compiler.steps import Combine, Convolution, Dense, Grid, Narrow, Pool, Program, Scale, Step, Widen
 from coppice.core.errors import CoppiceError
 
 _BITS = 15  # of a sum once it is shortened, and of what it is multiplied by: their product fits 31
@@ -153,7 +153,8 @@ def in_bytes(program: Program) -> tuple[Program, dict[str, Grid]]:
     Returns
     -------
     Program
-        Whose convolutions, dense layers and largest values of rounded values compute in whole numbers.
+        Whose convolutions, dense layers and largest values of rounded values compute in whole numbers, and whose sums,
+        products and means of them read and write bytes.
     dict of str to Grid
         What the bytes mean, of each value that is stored in bytes.
 
@@ -168,7 +169,7 @@ def in_bytes(program: Program) -> tuple[Program, dict[str, Grid]]:
     for step in program.steps:
         if _is_whole(step, grids):
             steps.append(step)
-            found = grids[step.sources[0]] if isinstance(step, Pool) else step.grid
+            found = grids[step.sources[0]] if isinstance(step, Pool) and step.grid is None else step.grid
             if found is not None:
                 grids[step.target] = found
             continue
@@ -202,7 +203,9 @@ def _is_whole(step: Step, grids: dict[str, Grid]) -> bool:
         return step.weight_step is not None and step.grid is not None and gathers
     if isinstance(step, Dense):
         return step.weight_step is not None and step.activation.kind == "clip"
-    return isinstance(step, Pool) and step.pooling.kind == "max" and step.grid is None
+    if isinstance(step, Combine):
+        return step.kind != "log_add" and step.grid is not None and all(source in grids for source in step.sources)
+    return isinstance(step, Pool) and (step.pooling.kind == "max") == (step.grid is None)
 
 
 def _is_plain(step: Scale) -> bool:

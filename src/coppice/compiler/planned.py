@@ -200,9 +200,15 @@ def _scratch_bytes(found: Planned, step: Step) -> int:
     source = step.sources[0]
     shape = found.program.shapes[source]
     if isinstance(step, Pool):
-        if found.target == "simd" and source not in found.stored:
-            return _FLOAT * _pooling_numbers(step, shape[2], found.program.shapes[step.target][2])
-        return shape[2] * _number_bytes(source in found.stored, found.target)
+        if source in found.stored and step.pooling.kind == "max":
+            return shape[2] * _number_bytes(True, found.target)
+        numbers = shape[2]
+        if found.target == "simd":
+            numbers = _pooling_numbers(step, shape[2], found.program.shapes[step.target][2])
+        if source in found.stored:
+            side = 4 if found.target == "simd" else 1  # channels that are numbers at a time
+            numbers += side * (found.layouts[source].channel + found.layouts[step.target].channel)
+        return _FLOAT * numbers
     if isinstance(step, Dense) and step.name in found.wholes:
         return int(step.weight.shape[1])
     return _FLOAT * found.geometries[step.name].scratch if step.name in found.geometries else 0

@@ -165,8 +165,10 @@ def _parts(planned: Planned) -> list[str]:
     """Return which parts of the C the steps need, in their order."""
     steps = planned.program.steps
     exact = {type(step) for step in steps if step.name not in planned.wholes}
-    pools_bytes = any(isinstance(s, Pool) and s.sources[0] in planned.stored for s in steps)
-    pools_numbers = any(isinstance(s, Pool) and s.sources[0] not in planned.stored for s in steps)
+    pools = {(s.sources[0] in planned.stored, s.pooling.kind) for s in steps if isinstance(s, Pool)}
+    pools_bytes, means = (True, "max") in pools, (True, "average") in pools
+    pools_numbers = means or any(not stored for stored, _ in pools)
+    combines = {s.target in planned.stored for s in steps if isinstance(s, Combine)}
     layers = [step for step in steps if step.name in planned.wholes]
     convolves = any(isinstance(step, Convolution) for step in layers)
     multiplies = any(isinstance(step, Dense) for step in layers)
@@ -202,8 +204,8 @@ def _parts(planned: Planned) -> list[str]:
         "dense.c": not simd and Dense in exact,
         "scale.c": Scale in exact,
         "exponential.c": Softmax in exact or adds_logs,
-        "simd_combine.c.j2": simd and Combine in exact,
-        "combine.c.j2": not simd and Combine in exact,
+        "simd_combine.c.j2": simd and False in combines,
+        "combine.c.j2": not simd and False in combines,
         "select.c": Select in exact,
         "copy.c": simd or bool(exact & {Join, Surround}) or program_shapes[planned.output][1:] != (1, 1),
         "surround.c": Surround in exact,
@@ -213,11 +215,14 @@ def _parts(planned: Planned) -> list[str]:
         "bytes.c": whole and not simd,
         "whole.c": whole,
         "rescaled.c": multiplies or (not simd and convolves),
-        "narrowed.c": not simd and (convolves or Narrow in exact),
-        "simd_narrow.c": simd and Narrow in exact,
-        "simd_widen.c": simd and Widen in exact,
-        "narrow.c": not simd and Narrow in exact,
-        "widen.c": not simd and Widen in exact,
+        "narrowed.c": not simd and (convolves or Narrow in exact or True in combines or means),
+        "simd_narrow.c": simd and (Narrow in exact or means),
+        "simd_widen.c": simd and (Widen in exact or means),
+        "narrow.c": not simd and (Narrow in exact or means),
+        "widen.c": not simd and (Widen in exact or means),
+        "simd_whole_combine.c": simd and True in combines,
+        "whole_combine.c": not simd and True in combines,
+        "whole_mean.c": means,
         "whole_border.c": True in borders,
         "whole_pool.c": pools_bytes or (simd and convolves),
         "whole_pool_value.c": pools_bytes,
